@@ -2,7 +2,9 @@
 `cp`.
 
 `python -m benchmarks.browse [--size MIB] [--rounds N]`; as root, with e2fsprogs and a loop device.
-Each round is a new process on a freshly opened repository.
+Each round is a new process on a freshly opened repository.  The download is measured twice: from
+the closed repository, and from a mounted backup, as a node reads it: another process serves its
+disks, and the reader of file systems runs already.  `cp` reads a mounted file system, too.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ from pathlib import Path
 from subprocess import PIPE
 
 from benchmarks.measured import Figures, publish, repository, resident, staged_writer
+from haulback.drivers.nbd import connect
+from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import RawImage
 from haulback.filesystems.browser import Browser
+from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.repository.backup import back_up_disk
 from haulback.repository.resources import Resources
 from haulback.repository.stored_disk import StoredDisk
@@ -102,9 +107,40 @@ def download(folder: Path) -> Figures:
     return {"s": time.perf_counter() - begun, "bytes": most - before}
 
 
+def serve(folder: Path) -> Figures:
+    """Serve the disk of the backup until standard input ends, as the process of a mount does."""
+    kept = repository(folder)
+    disk = ReopeningDisk(next(kept.backups()).disks[0].map, Readers(kept))
+    with NbdServer(folder / "nbd", {"vda": disk}):
+        print("ready", flush=True)
+        sys.stdin.read()
+    return {}
+
+
+def mounted_download(folder: Path) -> Figures:
+    """Seconds for the large file of a mounted backup, and the additional memory."""
+    command = [sys.executable, "-m", "benchmarks.browse", "--part", "serve", str(folder)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE) as server:
+        assert server.stdout
+        server.stdout.readline()
+        with Browser({"vda": connect(str(folder / "nbd"), "vda")}) as mount:
+            mount.volumes()
+            before = resident()
+            cold()
+            begun, most = time.perf_counter(), 0
+            with open(folder / "ours", "wb") as file:
+                for chunk in mount.stream("vda", "/large"):
+                    file.write(chunk)
+                    most = max(most, resident())
+            seconds = time.perf_counter() - begun
+        server.communicate()
+    return {"s": seconds, "bytes": most - before}
+
+
 def copy(folder: Path) -> float:
     """Seconds that `cp` takes for the original."""
     with mounted(folder / "disk.raw", folder / "mount", "ro"):
+        cold()
         begun = time.perf_counter()
         subprocess.run(["cp", folder / "mount" / "large", folder / "theirs"], check=True)
         return time.perf_counter() - begun
@@ -131,7 +167,8 @@ def measure(folder: Path, size: int, rounds: int) -> Figures:
         figures = apart("first_listing", folder)
         cold()
         ours = apart("download", folder)
-        cold()
+        (folder / "ours").unlink()
+        mount = apart("mounted_download", folder)
         theirs = copy(folder)
         same = filecmp.cmp(folder / "ours", folder / "theirs", shallow=False)
         assert same, "a download differs from the original"
@@ -139,9 +176,19 @@ def measure(folder: Path, size: int, rounds: int) -> Figures:
             (folder / name).unlink()
         figures |= {"download s": ours["s"], "cp s": theirs, "memory bytes": ours["bytes"]}
         figures |= {"cp / download": theirs / ours["s"], "download bytes/s": size / ours["s"]}
+        figures |= {"mounted download s": mount["s"], "mounted memory bytes": mount["bytes"]}
+        figures |= {"cp / mounted download": theirs / mount["s"]}
         for name, figure in figures.items():
             result.setdefault(name, []).append(figure)
     return {name: statistics.median(values) for name, values in result.items()}
+
+
+_PARTS = {
+    "first_listing": first_listing,
+    "download": download,
+    "serve": serve,
+    "mounted_download": mounted_download,
+}
 
 
 def main() -> None:
@@ -151,8 +198,7 @@ def main() -> None:
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.part:
-        part = {"first_listing": first_listing, "download": download}[wanted.part[0]]
-        print(json.dumps(part(Path(wanted.part[1]))))
+        print(json.dumps(_PARTS[wanted.part[0]](Path(wanted.part[1]))))
         return
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(Path(folder), wanted.size * MIB, wanted.rounds), indent=2))

@@ -69,12 +69,12 @@ def retry(
         except Exception as error:
             if not again(error) or _is_late(backoff, clock.monotonic() - began + pause):
                 raise
-            if wait(max(pause, _asked(error))):
+            if wait(max(pause, _requested_pause(error))):
                 raise
     return call()
 
 
-def _asked(error: Exception) -> float:
+def _requested_pause(error: Exception) -> float:
     """The pause in seconds that the other side requested, as in Retry-After; 0 without a
     request.
     """

@@ -185,6 +185,12 @@ def _enum(value: object, kind: type[Enum], field: str) -> Enum:
 
 def _ref(value: object, field: str) -> Ref:
     guid = value.get("guid") if isinstance(value, dict) else value
+    if isinstance(value, dict) and value and guid in (None, ""):
+        raise Malformed(
+            f"{field or 'value'}: {_show(value)} has no guid; add the record by its own request "
+            "first, then name its guid",
+            field=field,
+        )
     if not isinstance(guid, str):
         raise _wrong(field, value, "a guid, or an object with one")
     return Ref(guid_of(guid, field))

@@ -102,7 +102,7 @@ def test_no_page_is_found_by_reading_whole_rows(
     with served.app.store.read() as sql:
         index = task_pages.TaskListReader(sql, asked)._index
         query = sa.select(tables.task.c.guid).where(*asked.where).order_by(*asked.order)
-        plan = task_pages._told(sql, query, index, "EXPLAIN QUERY PLAN ")
+        plan = task_pages._rows_by_index(sql, query, index, "EXPLAIN QUERY PLAN ")
     assert any("COVERING INDEX" in str(step[3]) for step in plan), plan
 
 

@@ -82,9 +82,9 @@ def create(
         backupDestination=ref(client.destinations.find(destination).guid if destination else ""),
         rules=refs(client.records.rules.find(wanted).guid for wanted in rule),
         retryCount=retries,
-        **how.timed,
+        **how.times,
     )
-    report(client, client.tasks.export(request, **how.asked), how)
+    report(client, client.tasks.export(request, **how.options), how)
 
 
 @app.command
@@ -131,9 +131,9 @@ def prove(
         text=text or None,
         script=script.read_text() if script else None,
         timeout=timeout * 1000,
-        **how.timed,
+        **how.times,
     )
-    report(client, [client.tasks.prove(request, **how.asked)], how)
+    report(client, [client.tasks.prove(request, **how.options)], how)
 
 
 @app.command

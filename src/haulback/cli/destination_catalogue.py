@@ -110,6 +110,8 @@ def take_over_destination(
     wanted = TakeOver(oldCredentialRevoked=old_credential_revoked)
     guid = client.destinations.find(name).guid
     _follow(client, client.destinations.take_over(guid, wanted))
+    if not old_credential_revoked:
+        print("nothing is deleted there for 24 hours, in which the old owner may still run")
 
 
 @app.command

@@ -275,9 +275,9 @@ def clean(*name: DestinationWord, how: SubmitOptions = USUAL, consent: Consent =
     """
     client = connect()
     request = BackupCleanupRequest(
-        refs(client.destinations.find(word).guid for word in name), **how.timed
+        refs(client.destinations.find(word).guid for word in name), **how.times
     )
-    act = partial(client.tasks.remove_old_backups, request, **how.asked)
+    act = partial(client.tasks.remove_old_backups, request, **how.options)
     if agreed(client, consent, act):
         report(client, act(), how)
 
@@ -298,9 +298,9 @@ def verify(
         refs(client.destinations.find(wanted).guid for wanted in name),
         bytes=None if gib is None else max(1, round(gib * GIB)),
         seconds=None if hours is None else max(1, round(hours * 3600)),
-        **how.timed,
+        **how.times,
     )
-    report(client, client.tasks.verify(request, **how.asked), how)
+    report(client, client.tasks.verify(request, **how.options), how)
 
 
 @app.command
@@ -321,8 +321,8 @@ def repair(
     """
     client = connect()
     wanted = refs(client.destinations.find(word).guid for word in name)
-    request = RepairRequest(wanted, apply=apply, believe=believe, **how.timed)
-    act = partial(client.tasks.repair, request, **how.asked)
+    request = RepairRequest(wanted, apply=apply, believe=believe, **how.times)
+    act = partial(client.tasks.repair, request, **how.options)
     if agreed(client, consent, act):
         report(client, act(), how)
 

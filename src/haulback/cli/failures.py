@@ -18,7 +18,7 @@ _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 _MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
-def told(error: Exception) -> HaulbackError:
+def as_haulback_error(error: Exception) -> HaulbackError:
     """The Haulback error, with the remedy, for any error that ended a command."""
     if isinstance(error, HaulbackError):
         return error

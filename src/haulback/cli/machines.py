@@ -11,7 +11,7 @@ from haulback.cli.arguments import DiskWord, MachineWord, Members, PolicyOption,
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.cli.questions import Act, ConfirmOption, agreed, merged, told
+from haulback.cli.questions import Act, ConfirmOption, agreed, merged, print_losses
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client import record_names
 from haulback.client.client import Client
@@ -133,11 +133,11 @@ def rm(
         _give_up(client, guids, silent, consent)
         return
     if len(guids) == 1:
-        delete = partial(client.tasks.delete, guids[0], **how.asked)
+        delete = partial(client.tasks.delete, guids[0], **how.options)
         if agreed(client, consent, delete):
             report(client, delete(), how)
         return
-    delete_many = partial(client.tasks.batch_delete, guids, **how.asked)
+    delete_many = partial(client.tasks.batch_delete, guids, **how.options)
     if not agreed(client, consent, delete_many):
         return
     answer = delete_many()
@@ -152,8 +152,8 @@ def release(*machine: MachineWord, how: SubmitOptions = USUAL) -> None:
     migrations work again; the next backup of each machine is a full one.
     """
     client = connect()
-    request = ReleaseRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
-    report(client, client.tasks.release(request, **how.asked), how)
+    request = ReleaseRequest(protectedEntities=refs(_found(client, machine)), **how.times)
+    report(client, client.tasks.release(request, **how.options), how)
 
 
 @app.command
@@ -188,7 +188,7 @@ def _give_up(client: Client, guids: list[str], silent: str, consent: Consent) ->
     more = {"silentFor": read_duration(silent, "--silent")} if silent else {}
     acts = [partial(client.machines.give_up, guid, **more) for guid in guids]
     if agreed(client, consent, *acts):
-        told(merged(act() for act in acts), consent)
+        print_losses(merged(act() for act in acts), consent)
 
 
 @app.command

@@ -123,8 +123,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - every error is one line for users
-        from haulback.cli.failures import told
+        from haulback.cli.failures import as_haulback_error
 
-        shown = told(error)
+        shown = as_haulback_error(error)
         print(f"haulback: {shown.message}", file=sys.stderr)
         sys.exit(shown.exit_code)

@@ -235,16 +235,16 @@ def _copy(parts: Iterable[bytes], file: BinaryIO, *, sparse: bool = False) -> No
 def again(mounted: MountWord, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
     client = connect()
-    request = RemountRequest(mountedBackup=Ref(client.mounts.ended(mounted)), **how.timed)
-    report(client, [client.tasks.mount(request, **how.asked)], how)
+    request = RemountRequest(mountedBackup=Ref(client.mounts.ended(mounted)), **how.times)
+    report(client, [client.tasks.mount(request, **how.options)], how)
 
 
 @app.command
 def unmount(mounted: MountWord, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Unmount a backup; asks if a machine runs from the mount or an initiator wrote to it."""
     client = connect()
-    request = UnmountRequest(mountedBackup=Ref(client.mounts.guid(mounted)), **how.timed)
-    act = partial(client.tasks.unmount, request, **how.asked)
+    request = UnmountRequest(mountedBackup=Ref(client.mounts.guid(mounted)), **how.times)
+    act = partial(client.tasks.unmount, request, **how.options)
     if agreed(client, consent, act):
         report(client, [act()], how)
 
@@ -278,6 +278,6 @@ def upload(
         destinationPath=to or None,
         mountedFileSystem=ref(file_system and client.mounts.file_system(file_system)),
         protectedEntity=ref(client.machines.find(machine).guid if machine else ""),
-        **how.timed,
+        **how.times,
     )
-    report(client, [client.tasks.upload(request, **how.asked)], how)
+    report(client, [client.tasks.upload(request, **how.options)], how)

@@ -40,10 +40,10 @@ def agreed(client: Client, consent: Consent, *acts: Act) -> bool:
 def give_up(client: Client, consent: Consent, act: Callable[[], Losses]) -> None:
     """Ask, then carry out an `act` that gives up an object, and print the losses."""
     if agreed(client, consent, act):
-        told(act(), consent)
+        print_losses(act(), consent)
 
 
-def told(losses: Losses, consent: Consent) -> None:
+def print_losses(losses: Losses, consent: Consent) -> None:
     """Print the losses; only their numbers if a question has listed the items already."""
     tell(losses if consent.yes else msgspec.structs.replace(losses, items=[], notes=[]))
 

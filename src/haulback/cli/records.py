@@ -169,7 +169,7 @@ def run(name: RecordWord, *, how: SubmitOptions = USUAL, consent: Consent = ASK)
     """Run a recovery plan; asks if the plan overwrites machines."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid
-    act = partial(client.tasks.recover, guid, **how.asked)
+    act = partial(client.tasks.recover, guid, **how.options)
     if agreed(client, consent, act):
         report(client, act(), how)
 

@@ -38,7 +38,8 @@ _LISTS = frozenset(name for name in MEMBERS if name.endswith("s")) | {"protected
 def resolved(record: object, client: Client) -> Any:
     """A record, or a part of it, with whole guids in all its references.
 
-    A reference is a text, several with commas if a member is a list, or an object with `guid`.
+    A reference is a text, several with commas if a member is a list, or an object with `guid` or
+    with `name` alone; in a member `rules` such an object is a new rule.
     Raises NotFound, and Malformed with the candidates if a name fits several records.
     """
     if isinstance(record, list):
@@ -55,9 +56,18 @@ def _member(name: str, value: object, client: Client) -> object:
     collections = finder(client)
     if name in _LISTS and isinstance(value, str):
         value = [word.strip() for word in value.split(",") if word.strip()]
+    if name != "rules":  # a rule with a name alone is a new rule of its policy
+        value = [_word(part) for part in value] if isinstance(value, list) else _word(value)
     if isinstance(value, list):
         return [_reference(part, collections, client) for part in value]
     return _reference(value, collections, client)
+
+
+def _word(value: object) -> object:
+    """The name in an object that has only a name; any other value unchanged."""
+    if isinstance(value, dict) and list(value) == ["name"]:
+        return value["name"]
+    return value
 
 
 def _reference(

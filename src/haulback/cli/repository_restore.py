@@ -131,10 +131,9 @@ def restore_command(
     """Restore a whole machine: PLACE is FOLDER and BACKUP, or only BACKUP if --type is given.
 
     BACKUP is the guid of a backup or its beginning, or the name of a machine, whose newest backup
-    is taken (`web`, `latest:web`).  --to
-    DIR makes a folder with `machine.json`, the images in their formats, and for a machine of
-    libvirt `domain.xml` and the UEFI variables `nvram.fd`.  --libvirt URL defines the machine on a
-    host.  An existing machine is not touched without --overwrite.
+    is taken (`web`, `latest:web`). --to DIR makes a folder with `machine.json`, the images in their
+    formats, and for a machine of libvirt `domain.xml` and the UEFI variables `nvram.fd`. --libvirt
+    URL defines the machine on a host. An existing machine is not touched without --overwrite.
     """
     folder, backup = _place(place, store)
     source = open_store(folder, store)

@@ -96,9 +96,9 @@ def restore_machine(
         restoredDiskAllocationFormat=allocation,
         restoreStorageId=_storage(client, storage),
         taskFiles=_files(client, backup, disk_storage, without),
-        **how.timed,
+        **how.times,
     )
-    act = partial(client.tasks.restore_and_import, request, **how.asked)
+    act = partial(client.tasks.restore_and_import, request, **how.options)
     if agreed(client, consent, act):
         report(client, [act()], how)
 
@@ -145,9 +145,9 @@ def disks(
     """Write the disks of BACKUP as raw files to a new folder PATH on a node."""
     client = connect()
     request = RestoreRequest(
-        Ref(_node(client, node)), path, backup=Ref(client.backups.guid(backup)), **how.timed
+        Ref(_node(client, node)), path, backup=Ref(client.backups.guid(backup)), **how.times
     )
-    report(client, [client.tasks.restore(request, **how.asked)], how)
+    report(client, [client.tasks.restore(request, **how.options)], how)
 
 
 @restore.command(name="mount")
@@ -188,9 +188,9 @@ def restore_mount(
         allowedClients=initiator,
         unmountTime=unmount_after,
         node=ref(client.nodes.find(node).guid if node else ""),
-        **how.timed,
+        **how.times,
     )
-    report(client, [client.tasks.restore_and_mount(request, **how.asked)], how)
+    report(client, [client.tasks.restore_and_mount(request, **how.options)], how)
 
 
 def _system(client: Client, backup: str, wanted: str) -> str:
@@ -225,9 +225,9 @@ def instant(
         hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
         restoredPeName=name or None,
         unmountTime=unmount_after or None,
-        **how.timed,
+        **how.times,
     )
-    report(client, [client.tasks.instant_restore(request, **how.asked)], how)
+    report(client, [client.tasks.instant_restore(request, **how.options)], how)
 
 
 @restore.command
@@ -255,9 +255,9 @@ def migrate(
         mountedBackup=ref(mounted and client.mounts.guid(mounted)),
         protectedEntity=ref(client.machines.find(machine).guid if machine else ""),
         hypervisor=ref(client.hypervisors.find(hypervisor).guid if hypervisor else ""),
-        **how.timed,
+        **how.times,
     )
-    report(client, [client.tasks.live_migration(request, **how.asked)], how)
+    report(client, [client.tasks.live_migration(request, **how.options)], how)
 
 
 @cloud.command(name="import")
@@ -278,10 +278,10 @@ def cloud_import(
         restorePath=to or None,
         overwrite=overwrite,
         paths=list(path) or None,
-        **how.timed,
+        **how.times,
     )
     if not per_feature:
-        report(client, client.tasks.import_for_cloud(whole, **how.asked), how)
+        report(client, client.tasks.import_for_cloud(whole, **how.options), how)
         return
     request = CloudFeatureRequest(
         backup=whole.backup,
@@ -290,9 +290,9 @@ def cloud_import(
         overwrite=overwrite,
         paths=whole.paths,
         optionsPerFeature=[FeatureOptions(Word(name)) for name in per_feature],
-        **how.timed,
+        **how.times,
     )
-    report(client, client.tasks.import_for_cloud_per_feature(request, **how.asked), how)
+    report(client, client.tasks.import_for_cloud_per_feature(request, **how.options), how)
 
 
 @agent.command(name="import")
@@ -312,9 +312,9 @@ def agent_import(
         restorePath=to or None,
         paths=list(path) or None,
         overwrite=overwrite,
-        **how.timed,
+        **how.times,
     )
-    report(client, client.tasks.import_for_agent(request, **how.asked), how)
+    report(client, client.tasks.import_for_agent(request, **how.options), how)
 
 
 def _node(client: Client, wanted: str) -> str:

@@ -72,11 +72,10 @@ def restore_database(
     """Restore the server's database from the backups in LOCATION into the new folder --data.
 
     LOCATION is the folder of a destination, a JSON file with `type` and settings of a destination
-    of another type, or a sealed copy that a RESTORE gave back.  Without --data the backups of the
+    of another type, or a sealed copy that a RESTORE gave back. Without --data the backups of the
     database are listed. --backup names one of them; the newest is the default. A copy of a
     PostgreSQL database is restored into an empty --database. The restored server is held: nothing
-    is deleted until
-    each destination was compared with the catalogue.
+    is deleted until each destination was compared with the catalogue.
     """
     credentials.check_url(database, "--database", sys.argv[1:])
     source = DatabaseSource(location, kit, key_file)

@@ -54,10 +54,10 @@ def create(
         protectedEntities=refs(_found(client, machine)),
         rule=ref(rule and client.records.snapshot_rules.find(rule).guid),
         description=description or None,
-        **how.timed,
+        **how.times,
     )
     take = client.tasks.vm_snapshot if vm else client.tasks.snapshot
-    report(client, take(request, **how.asked), how)
+    report(client, take(request, **how.options), how)
 
 
 @app.command(name="ls")
@@ -81,8 +81,8 @@ def revert(guid: SnapshotWord, *, how: SubmitOptions = USUAL, consent: Consent =
     """Revert a machine's disks to a snapshot; the current disks are kept as another snapshot."""
     client = connect()
     found = client.snapshots.guid(guid)
-    request = SnapshotReversionRequest(snapshot=Ref(found), **how.timed)
-    act = partial(client.tasks.revert, request, **how.asked)
+    request = SnapshotReversionRequest(snapshot=Ref(found), **how.times)
+    act = partial(client.tasks.revert, request, **how.options)
     if agreed(client, consent, act):
         report(client, [act()], how)
 
@@ -91,8 +91,8 @@ def revert(guid: SnapshotWord, *, how: SubmitOptions = USUAL, consent: Consent =
 def clean(*machine: MachineWord, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove expired snapshots of machines."""
     client = connect()
-    request = SnapshotCleanupRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
-    act = partial(client.tasks.remove_old_snapshots, request, **how.asked)
+    request = SnapshotCleanupRequest(protectedEntities=refs(_found(client, machine)), **how.times)
+    act = partial(client.tasks.remove_old_snapshots, request, **how.options)
     if agreed(client, consent, act):
         report(client, act(), how)
 
@@ -101,8 +101,8 @@ def clean(*machine: MachineWord, how: SubmitOptions = USUAL, consent: Consent = 
 def rm(*guid: SnapshotWord, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove these snapshots, regardless of their retention rules."""
     client = connect()
-    request = SnapshotCleanupRequest(snapshots=refs(map(client.snapshots.guid, guid)), **how.timed)
-    act = partial(client.tasks.remove_old_snapshots, request, **how.asked)
+    request = SnapshotCleanupRequest(snapshots=refs(map(client.snapshots.guid, guid)), **how.times)
+    act = partial(client.tasks.remove_old_snapshots, request, **how.options)
     if agreed(client, consent, act):
         report(client, act(), how)
 

@@ -47,14 +47,14 @@ class SubmitOptions:
     watch: Annotated[bool, Parameter(negative="", help="Follow the tasks to their end.")] = False
 
     @property
-    def timed(self) -> SubmitTimes:
+    def times(self) -> SubmitTimes:
         """The options as members of a request."""
         return SubmitTimes(
             priority=self.priority, windowStart=self.window_start, windowEnd=self.window_end
         )
 
     @property
-    def asked(self) -> SubmissionResult:
+    def options(self) -> SubmissionResult:
         """The options as the client's struct."""
         return SubmissionResult(key=self.key, project=self.project)
 

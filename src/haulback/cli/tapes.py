@@ -24,8 +24,8 @@ def eject(
 ) -> None:
     """Eject tapes; --to is the guid of a location."""
     client = connect()
-    request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
-    report(client, client.tasks.eject_tape(request, **how.asked), how)
+    request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.times)
+    report(client, client.tasks.eject_tape(request, **how.options), how)
 
 
 @app.command(name="import")
@@ -37,8 +37,8 @@ def import_tape(
     """Import tapes into the library."""
     client = connect()
     to = ref(destination and client.destinations.find(destination).guid)
-    request = Tapes(tapes=refs(_some(guid)), backupDestination=to, **how.timed)
-    report(client, client.tasks.import_tape(request, **how.asked), how)
+    request = Tapes(tapes=refs(_some(guid)), backupDestination=to, **how.times)
+    report(client, client.tasks.import_tape(request, **how.options), how)
 
 
 @app.command(name="sync")
@@ -48,8 +48,8 @@ def sync_tapes(
 ) -> None:
     """Scan the tapes of tape managers (guids)."""
     client = connect()
-    request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)
-    report(client, client.tasks.tape_inventory_sync(request, **how.asked), how)
+    request = TapeManagers(tapeManagers=refs(_some(manager)), **how.times)
+    report(client, client.tasks.tape_inventory_sync(request, **how.options), how)
 
 
 def _some(guids: tuple[str, ...]) -> tuple[str, ...]:

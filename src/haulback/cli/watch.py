@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from haulback import units
 from haulback.client.client import Client
 from haulback.client.tasks import check
+from haulback.contract.task_states import State
 from haulback.contract.tasks import TaskDetails
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+_PATIENCE = 3.0  # seconds of waiting before the reason is shown
+
 
 def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
     """Show a task and its followers until all have ended; return their last details.
 
+    A task that waits for seconds is shown with the reason.
     Raises TaskFailed or Cancelled for the first task that did not finish, and KeyboardInterrupt
     with a text that says how to go on.
     """
@@ -32,15 +37,37 @@ def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
     )
     bars: dict[str, TaskID] = {}
     plan: list[TaskDetails] = []
+    waits = _Waits()
     try:
         with Progress(*columns, console=say) as progress:
             for plan in client.tasks.follow(guid):
                 for task in plan:
                     _draw(progress, bars, task)
+                    if sentence := waits.told(task):
+                        progress.console.print(sentence)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_goes_on(guid)) from None
     check(plan)
     return plan
+
+
+class _Waits:
+    """The reasons of waiting tasks, each told once."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+        self._told: dict[str, str] = {}
+
+    def told(self, task: TaskDetails) -> str:
+        """The sentence about a task that has waited for `_PATIENCE` seconds, "" if none is due."""
+        if task.state.name != State.QUEUED.value or not task.queueReason:
+            self._since.pop(task.guid, None)
+            return ""
+        begun = self._since.setdefault(task.guid, time.monotonic())
+        if time.monotonic() - begun < _PATIENCE or self._told.get(task.guid) == task.queueReason:
+            return ""
+        self._told[task.guid] = task.queueReason
+        return f"{_label(task, ())} waits: {task.queueReason}"
 
 
 def _goes_on(guid: str) -> str:

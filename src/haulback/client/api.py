@@ -95,7 +95,7 @@ class Api:
         allows it.
         """
         check_plain(url, is_allowed=insecure_http)
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/").removesuffix("/api")
         try:
             self._http = httpx2.Client(
                 base_url=self.url + "/api",
@@ -280,7 +280,7 @@ def _no_answer(url: str, error: Exception) -> str:
     if "WRONG_VERSION_NUMBER" in why or "RECORD_LAYER_FAILURE" in why:
         remedy = "the server there does not use TLS: write http://, or another port"
     elif "CERTIFICATE_VERIFY_FAILED" in why:
-        remedy = "name the server's own certificate by --trust or HAULBACK_TRUST"
+        remedy = "name the server's own certificate by HAULBACK_TRUST=FILE (a node: --trust)"
     elif "Name or service not known" in why or "No address associated" in why:
         remedy = "correct the name of the machine in the URL"
     elif "disconnected without" in why:
@@ -295,14 +295,31 @@ def _decode(content: bytes) -> Any:
         raise Unavailable("the response is not JSON: is this a Haulback server?") from None
 
 
+def _without_reason(answer: httpx2.Response) -> str:
+    """The sentence for an answer that no Haulback server sends, with the remedy if it is known."""
+    status = answer.status_code
+    if status in _PROXY:
+        return _of_proxy(status)
+    if status == 400 and b"HTTPS" in answer.content:
+        return "the server there speaks TLS: write https://"
+    return f"the server answered status {status} without a reason"
+
+
+def _of_proxy(status: int) -> str:
+    return (
+        f"a proxy in front of the server answered {status}: check that the server behind the proxy "
+        "runs, and try again"
+    )
+
+
 def _error(answer: httpx2.Response) -> HaulbackError:
     try:
         decoded = msgspec.json.decode(answer.content, type=JsonObject)
     except msgspec.DecodeError:
-        return Unavailable(f"the server answered status {answer.status_code} without a reason")
+        return Unavailable(_without_reason(answer))
     code = str(decoded.get("code"))
     if code not in _CLASSES and answer.status_code in _PROXY:
-        return Unavailable(f"a proxy in front of the server answered {answer.status_code}")
+        return Unavailable(_of_proxy(answer.status_code))
     details = decoded.get("details")
     details = details if isinstance(details, dict) else {}
     return errors.received(_CLASSES, code, str(decoded.get("message")), details)

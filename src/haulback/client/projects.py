@@ -13,8 +13,7 @@ def project_uuid(projects: RecordCollection[Project], word: str) -> str:
     """The uuid of the project that a name, a guid or its beginning names; "" for "".
 
     A word that names no record is returned unchanged, since portals use uuids of projects without a
-    record here.
-    Raises Malformed with the candidates when several records fit.
+    record here. Raises Malformed with the candidates when several records fit.
     """
     if not word:
         return ""

@@ -59,17 +59,17 @@ class RecordCollection(Collection[ClientRecord[T]]):
 
     def get(self, guid: str) -> ClientRecord[T]:
         """Fetch one record by guid. Raises NotFound."""
-        return self._ask("GET", f"{self.path}/{guid}")
+        return self._request("GET", f"{self.path}/{guid}")
 
     def add(self, new: T) -> ClientRecord[T]:
         """Create a record."""
-        return self._ask("POST", self.path, new)
+        return self._request("POST", self.path, new)
 
     def change(self, guid: str, wanted: T) -> ClientRecord[T]:
         """Replace a record; missing members get their defaults."""
-        return self._ask("PUT", f"{self.path}/{guid}", wanted)
+        return self._request("PUT", f"{self.path}/{guid}", wanted)
 
-    def _ask(self, method: str, path: str, body: T | None = None) -> ClientRecord[T]:
+    def _request(self, method: str, path: str, body: T | None = None) -> ClientRecord[T]:
         return self._kept(self._calls.one(JsonObject, method, path, body))
 
     def _kept(self, shown: JsonObject) -> ClientRecord[T]:

@@ -28,7 +28,8 @@ class DestinationSyncOrder(msgspec.Struct):
 
     Without a `source` the node reads the catalogue of `destination` for the server `reader`, which
     becomes the owner if `takeOver` is set; `revoked` says that the deleting credential of the old
-    owner was revoked.  `rate` limits the copying in bytes per second.
+    owner was revoked.  `rate` limits the copying in bytes per second.  The key of the destination
+    `family` opens the destination as well, or will after the task.
     """
 
     destination: BackupDestination
@@ -38,6 +39,7 @@ class DestinationSyncOrder(msgspec.Struct):
     reader: Owner | None = None
     takeOver: bool = False
     revoked: bool = False
+    family: BackupDestination | None = None
 
 
 class CopiedBackup(msgspec.Struct, omit_defaults=True):

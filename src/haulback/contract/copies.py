@@ -7,6 +7,8 @@ import msgspec
 from haulback.contract.policies import DestinationRole
 from haulback.wire import Label, Named, Ref
 
+COPY_OF = "copyOf"  # setting of a destination: the one whose master key its repository has
+
 
 class Copying(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Settings of a destination for the copies that are made on it; absent members: no limit.

@@ -320,12 +320,16 @@ class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DestinationType(NamedTuple):
-    """A type: its name in the API, the module of its driver, its settings and capabilities."""
+    """A type: its name in the API, the module of its driver, its settings and capabilities.
+
+    `one_of` are secrets of which a destination needs one.
+    """
 
     name: str
     driver: str
     settings: type[Struct]
     capabilities: Capabilities
+    one_of: tuple[str, ...] = ()
 
 
 DEFAULT = "FILESYSTEM"  # the type of a request that names no type
@@ -334,8 +338,8 @@ TYPES = (
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
     ),
     DestinationType("S3", "s3", S3Settings, Capabilities(object_lock=True)),
-    DestinationType("AZURE", "azure", AzureSettings, Capabilities()),
-    DestinationType("SFTP", "sftp", SftpSettings, Capabilities(usage=True)),
+    DestinationType("AZURE", "azure", AzureSettings, Capabilities(), ("accountKey", "sasToken")),
+    DestinationType("SFTP", "sftp", SftpSettings, Capabilities(usage=True), ("key", "password")),
 )
 
 

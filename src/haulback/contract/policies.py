@@ -29,10 +29,9 @@ class AutoAssign(Enum):
 class AutoAssignSettings(msgspec.Struct, kw_only=True):
     """Conditions of the machines that a policy is assigned to automatically.
 
-    An expression has the syntax of RE2, and must match the beginning of a name.  Exclude conditions
-    win;
-    any include tag or expression includes a machine; where `hvClusters` are named, the machine must
-    belong to one of them.
+    An expression has the syntax of RE2, and must match the beginning of a name. Exclude conditions
+    win; any include tag or expression includes a machine; where `hvClusters` are named, the machine
+    must belong to one of them.
     """
 
     mode: AutoAssign | None = None

@@ -22,7 +22,7 @@ class RecoveryRule(msgspec.Struct, kw_only=True):
     """A rule of a recovery plan: machines, restore target, order and options.
 
     Rules with a lower `order` start first.  `prefix` and `suffix` are added to the machine names.
-    `guid` stays with a rule of its name.
+    A rule keeps its `guid` as long as it keeps its name.
     """
 
     guid: str = ""

@@ -24,11 +24,15 @@ class RepairRequest(msgspec.Struct):
 
 
 class RepairOrder(msgspec.Struct):
-    """The destination to repair; the order grants deletion if the repair is applied."""
+    """The destination to repair; the order grants deletion if the repair is applied.
+
+    The key of the destination `family` opens the repository as well, or will after the repair.
+    """
 
     destination: BackupDestination
     apply: bool
     believe: bool
+    family: BackupDestination | None = None
 
 
 class RepairResult(msgspec.Struct):

@@ -40,7 +40,8 @@ _REMEDIES = {
     "InvalidObjectState": "the object is in an archive class that must be restored first: use a "
     "storage class whose objects can be read at once",
     "AccessDenied": "the credentials may not do this: grant s3:PutObject, s3:GetObject and "
-    "s3:ListBucket to `accessKeyId`, and s3:DeleteObject to the deleting credentials",
+    "s3:ListBucket to `accessKeyId` (with `createBucket` also s3:CreateBucket), and "
+    "s3:DeleteObject to the deleting credentials",
 }
 _BY_STATUS = {301: "PermanentRedirect", 403: "AccessDenied", 507: "InsufficientStorage"}
 

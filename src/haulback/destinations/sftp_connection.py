@@ -111,9 +111,22 @@ def key_of(settings: SftpSettings) -> asyncssh.SSHKey:
     try:
         return asyncssh.import_private_key(settings.key.strip() + "\n")
     except asyncssh.KeyEncryptionError as error:
-        raise Misconfigured("key: the private key has a passphrase; give one without") from error
+        raise _locked() from error
     except (asyncssh.KeyImportError, ValueError) as error:
+        if _is_bare(settings.key.strip()):
+            raise Misconfigured(
+                "key: this is a public key; give the private key, the file without .pub"
+            ) from error
+        if "passphrase" in str(error).lower():
+            raise _locked() from error
         raise Misconfigured("key: this is no private key in the form of OpenSSH or PEM") from error
+
+
+def _locked() -> Misconfigured:
+    return Misconfigured(
+        "key: the key has a passphrase; give one without (`ssh-keygen -p -N '' -f FILE` removes "
+        "the passphrase)"
+    )
 
 
 def known_hosts(settings: SftpSettings) -> asyncssh.SSHKnownHosts:

@@ -130,8 +130,8 @@ class DiskView(NamedTuple):
 
 
 class Snapshot(AbstractContextManager["Snapshot"], Protocol):
-    """The state of a machine at one moment. Closing it frees the resources for reading; the
-    checkpoint stays.
+    """The state of a machine at one moment. `close` frees the resources for reading; the checkpoint
+    stays.
     """
 
     @property

@@ -1,9 +1,8 @@
 """NBD client for one export, with pipelined requests.
 
 The client uses fixed newstyle with structured replies and metadata contexts over a stream socket.
-The
-server is not trusted: every length, offset and cookie is checked before use, and the connection is
-closed at the first violation. Specification:
+The server is not trusted: every length, offset and cookie is checked before use, and the connection
+is closed at the first violation. Specification:
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 """
 

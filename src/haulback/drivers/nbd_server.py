@@ -1,8 +1,7 @@
 """NBD server: Sources as read-only exports on a UNIX socket.
 
 The server uses fixed newstyle, with structured replies and base:allocation on request. Clients are
-not
-trusted: every request is checked against the export before data is read. Specification:
+not trusted: every request is checked against the export before data is read. Specification:
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 """
 
@@ -43,6 +42,7 @@ _MOST_RUNS = 1024  # ranges in a block status reply
 _EXPORT_FLAGS = 1 | 2 | 4 | 1 << 8  # has flags, read-only, can flush, many connections
 _EPERM, _EIO, _EINVAL, _ESHUTDOWN = 1, 5, 22, 108
 _LARGEST = 32 * MIB  # bytes of a read or write request, the protocol's default limit
+_REPLY_KEPT = 2 * MIB  # bytes of a reply whose memory is used again
 _MOST_WORDS = 200  # bytes of an error message
 
 
@@ -208,6 +208,7 @@ class _Request(NamedTuple):
 def _transmit(link: socket.socket, agreed: _Agreed) -> None:
     source, structured = agreed.source, agreed.structured
     read, refuse = (_read_chunk, _refuse_chunk) if structured else (_read, _refuse)
+    reply = _ReplyBuffer()
     while True:
         magic, flags, kind, cookie, offset, length = _REQUEST.unpack(_take(link, _REQUEST.size))
         if magic != _REQUEST_MAGIC or kind == _DISCONNECT:
@@ -225,7 +226,7 @@ def _transmit(link: socket.socket, agreed: _Agreed) -> None:
             try:
                 request = _Request(offset, length, cookie)
                 if kind == _READ:
-                    read(link, source, request)
+                    read(link, source, request, reply)
                 else:
                     _status(link, source, request, 1 if flags & _REQ_ONE else _MOST_RUNS)
             except HaulbackError as error:
@@ -241,24 +242,50 @@ def _may(agreed: _Agreed, kind: int, offset: int, length: int) -> bool:
     return length <= _LARGEST if kind == _READ else kind == _STATUS and agreed.status
 
 
-def _read(link: socket.socket, source: Source, request: _Request) -> None:
+class _ReplyBuffer:
+    """Memory of a connection for replies: new memory would be cleared for each reply."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def of(self, length: int) -> bytearray:
+        """Memory of `length` bytes or more with any content, valid until the next call."""
+        if length > _REPLY_KEPT:
+            return bytearray(length)
+        if length > len(self._kept):
+            self._kept = bytearray(length)
+        return self._kept
+
+
+def _read(link: socket.socket, source: Source, request: _Request, reply: _ReplyBuffer) -> None:
     offset, length, cookie = request
-    buffer = bytearray(_REPLY.size + length)
-    source.read_into(offset, memoryview(buffer)[_REPLY.size :])
+    buffer, end = reply.of(_REPLY.size + length), _REPLY.size + length
+    view = memoryview(buffer)
+    source.read_into(offset, view[_REPLY.size : end])
     _REPLY.pack_into(buffer, 0, _REPLY_MAGIC, 0, cookie)
-    link.sendall(buffer)
+    link.sendall(view[:end])
 
 
-def _read_chunk(link: socket.socket, source: Source, request: _Request) -> None:
+def _read_chunk(
+    link: socket.socket, source: Source, request: _Request, reply: _ReplyBuffer
+) -> None:
     offset, length, cookie = request
-    buffer = bytearray(_DATA.size + length)
-    source.read_into(offset, memoryview(buffer)[_DATA.size :])
-    if buffer == bytes(len(buffer)):
+    buffer, end = reply.of(_DATA.size + length), _DATA.size + length
+    view = memoryview(buffer)
+    source.read_into(offset, view[_DATA.size : end])
+    if _is_zero(buffer, _DATA.size, end):
         head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _OFFSET_HOLE, cookie, _ZEROS.size)
         link.sendall(head + _ZEROS.pack(offset, length))  # zeros are sent as a hole, without data
         return
     _DATA.pack_into(buffer, 0, _CHUNK_MAGIC, _DONE, _OFFSET_DATA, cookie, 8 + length, offset)
-    link.sendall(buffer)
+    link.sendall(view[:end])
+
+
+def _is_zero(buffer: bytearray, low: int, high: int) -> bool:
+    """Whether a range is all zeros; most data shows in its first bytes that it is not."""
+    if any(buffer[low : min(low + 16, high)]):
+        return False
+    return buffer.count(0, low, high) == high - low
 
 
 def _status(link: socket.socket, source: Source, request: _Request, most: int) -> None:

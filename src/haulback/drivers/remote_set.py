@@ -9,13 +9,13 @@ S = TypeVar("S")
 
 
 class RemoteSet(Set[str]):
-    """A set whose membership test calls `ask`; iteration and length raise NotImplementedError.
+    """A set whose membership test calls `contains`; iteration and length raise NotImplementedError.
 
     Membership is looked up at each test, so that the set follows the owner's set.
     """
 
-    def __init__(self, ask: Callable[[str], bool]) -> None:
-        self._ask = ask
+    def __init__(self, contains: Callable[[str], bool]) -> None:
+        self._contains = contains
 
     @classmethod
     def _from_iterable(cls, it: Iterable[S]) -> Set[S]:
@@ -23,7 +23,7 @@ class RemoteSet(Set[str]):
         return frozenset(it)
 
     def __contains__(self, name: object) -> bool:
-        return self._ask(str(name))
+        return self._contains(str(name))
 
     def __iter__(self) -> Iterator[str]:
         raise NotImplementedError("a set with a remote membership test cannot be enumerated")

@@ -230,7 +230,7 @@ class _Tar:
             yield part
             first = next(chunks, b"")
         if first or at < size:
-            reason = told[0] if told else "its size differs from the one in its directory"
+            reason = told[0] if told else "its size differs from the size in its directory"
             start = f"damaged from byte {ranges.place(at)} of {entry.size}"
             zeros = f"{start}, filled with zeros from there on: {reason}"
             self._missing(place, zeros if at < size else reason)

@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from haulback.drivers.source import Source
 from haulback.errors import Malformed
 from haulback.filesystems.archive import packed
-from haulback.filesystems.file_plan import FilePlan
+from haulback.filesystems.file_plan import FilePlan, FilePlans
 from haulback.filesystems.paths import checked, sound
 from haulback.filesystems.records import (
     MOST_ATTRIBUTES,
@@ -69,6 +69,7 @@ class Browser:
     ) -> None:
         self._sources = list(sources.values())
         self._confined = SandboxClient(sources, deadline, command)
+        self._plans = FilePlans()  # of files that are read by parts, as by FUSE
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +83,7 @@ class Browser:
 
     def volumes(self) -> list[Volume]:
         """All volumes detected on the disks, readable or not."""
-        return self._confined.ask(ListVolumes(), VolumesFound).volumes
+        return self._confined.query(ListVolumes(), VolumesFound).volumes
 
     def entry(self, volume: str, path: str) -> FileEntry:
         """Entry of a path; a link at its end is not followed. Raises NotFound."""
@@ -113,7 +114,9 @@ class Browser:
         """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""
         if offset < 0 or count < 0:
             raise Malformed("offset, count: must not be negative", field="offset")
-        return self._whole(self._plan(volume, checked(path)), offset, count)
+        place = checked(path)
+        plan = self._plans.of(volume, place, partial(self._content, volume, place))
+        return self._whole(plan, offset, count)
 
     def stream(self, volume: str, path: str) -> Iterator[bytes]:
         """Contents of a file in chunks of up to 256 KiB; the next 4 MiB are prefetched.
@@ -129,7 +132,7 @@ class Browser:
 
         Raises NotFound.
         """
-        return self._confined.ask(DescribeFile(volume, checked(path)), FileFacts, _are_facts)
+        return self._confined.query(DescribeFile(volume, checked(path)), FileFacts, _are_facts)
 
     def stored(self, volume: str, path: str, size: int) -> SparseMap:
         """The ranges of a file of `size` bytes that are stored; the rest reads as zeros.
@@ -139,7 +142,7 @@ class Browser:
         place, at, result = checked(path), 0, SparseMap(size)
         while at < size:
             question = MapFile(volume, place, at)
-            answer = self._confined.ask(question, FileMap, partial(_is_map, question, size))
+            answer = self._confined.query(question, FileMap, partial(_is_map, question, size))
             for offset, length in answer.ranges:
                 result.add(offset, length)
             at = answer.end
@@ -232,7 +235,7 @@ class Browser:
             due = max(0, min(count, content.size - offset))
             return min(due, 1) <= total <= due and all(map(self._possible, content.pieces))
 
-        return self._confined.ask(ReadFile(volume, place, offset, count), Content, sound)
+        return self._confined.query(ReadFile(volume, place, offset, count), Content, sound)
 
     def _possible(self, piece: FilePiece) -> bool:
         """Whether a piece has data of its length, or lies within a disk."""
@@ -253,7 +256,7 @@ class Browser:
                 return False
             return all(item < two for item, two in pairwise([after, *names]))
 
-        result = self._confined.ask(question, Entries, could_be)
+        result = self._confined.query(question, Entries, could_be)
         return DirectoryEntries(
             (entry.entry() for entry in result.entries), printable(result.reason)
         )

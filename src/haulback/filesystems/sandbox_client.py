@@ -59,7 +59,7 @@ class SandboxClient:
         self._lock = Lock()
         self._running: _Running | None = None
 
-    def ask(
+    def query(
         self,
         question: Query,
         wanted: type[_Wanted],
@@ -73,7 +73,7 @@ class SandboxClient:
         with self._lock:
             running = self._alive()
             try:
-                answer = running.ask(question, time.monotonic() + self._deadline)
+                answer = running.query(question, time.monotonic() + self._deadline)
                 if isinstance(answer, wanted) and not sound(answer):
                     raise ValueError("an implausible response")
                 if not isinstance(answer, wanted | Failed):
@@ -150,7 +150,7 @@ class _Running:
         # The process has disconnected, or `close` has killed it: in both cases this wait ends.
         started.result().wait()
 
-    def ask(self, question: Query, until: float) -> Answer:
+    def query(self, question: Query, until: float) -> Answer:
         self._control.settimeout(max(0.001, until - time.monotonic()))
         send(self._control, question)
         return receive(self._control, _answers, until)

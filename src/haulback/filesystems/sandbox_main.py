@@ -15,7 +15,7 @@ import msgspec
 from haulback.errors import HaulbackError, Malformed
 from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
-from haulback.filesystems.parsers.filesystem import DAMAGE, told
+from haulback.filesystems.parsers.filesystem import DAMAGE, error_text
 from haulback.filesystems.parsers.queries import QueryHandler
 from haulback.filesystems.records import Answer, Begin, Failed, Query
 from haulback.filesystems.sandbox import confine
@@ -45,7 +45,7 @@ def reply(answers: QueryHandler, question: Query) -> bytes:
     try:
         return pack(answer(answers, question))
     except OverflowError as error:
-        return pack(Failed(Malformed.code, told(error)[:300]))
+        return pack(Failed(Malformed.code, error_text(error)[:300]))
 
 
 def answer(answers: QueryHandler, question: Query) -> Answer:
@@ -55,7 +55,7 @@ def answer(answers: QueryHandler, question: Query) -> Answer:
     except HaulbackError as error:
         return Failed(error.code, error.message[:300])
     except (*DAMAGE, TypeError, AttributeError, MemoryError) as error:
-        return Failed(Malformed.code, told(error)[:300])
+        return Failed(Malformed.code, error_text(error)[:300])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,7 +49,7 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
     kind = (
         destination_types.by_driver(driver or "")
         if wanted is None
-        else destination_types.by_name(wanted)
+        else destination_types.by_name(wanted.upper())
     )
     if name is not None and kind is None:
         names = ", ".join(known.name for known in types)
@@ -98,6 +99,9 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
             raise _wrong(setting)
         if value is not None and not _is_empty(setting, value):
             (result.secrets if setting.is_secret else result.plain)[name] = _value(setting, value)
+    if kind.one_of and not any(name in result.secrets for name in kind.one_of):
+        names = " or ".join(f"`{name}`" for name in kind.one_of)
+        raise Malformed(f"{kind.one_of[0]}: name one of the secrets {names}", field=kind.one_of[0])
     return result
 
 
@@ -194,8 +198,10 @@ def _unknown(name: str, kind: DestinationType) -> Malformed:
     settings = settings_of(kind).values()
     told = [f"{s.name} ({s.words})" if len(settings) <= _SHORT else s.name for s in settings]
     known = ", ".join(told)
+    near = get_close_matches(name, settings_of(kind), n=1)
+    remedy = f"{near[0]!r} may be meant" if near else "leave it out"
     return Malformed(
-        f"{name[:40]}: a destination of type {kind.name} has no such setting; leave it out. "
+        f"{name[:40]}: a destination of type {kind.name} has no such setting; {remedy}. "
         f"The settings of the type are {known}",
         field=name[:40],
     )

@@ -2,8 +2,7 @@
 
 A place (a hypervisor or a destination) is reached by one node (`node`), by several nodes (`nodes`),
 or by every node if both are absent. A task runs on a node that reaches all its places: the task's
-pin
-names that node, a group of nodes, or every node (the empty pin).
+pin names that node, a group of nodes, or every node (the empty pin).
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from haulback.kinds.support.second_copies import (
     TYPE,
     WINDOW,
     copying_of,
+    family_of,
 )
 from haulback.tasks.record import Task
 
@@ -59,7 +60,8 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationSyncOrder:
         return catalogue_orders.order(task, to)
     origin = catalogue.places.destination(source)
     wanted = list(_wanted(task, origin.guid, catalogue))
-    return DestinationSyncOrder(to, origin, wanted, copying_of(to).rate)
+    family = family_of(catalogue, to)
+    return DestinationSyncOrder(to, origin, wanted, copying_of(to).rate, family=family)
 
 
 def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCopy]:

@@ -85,11 +85,11 @@ class _Backup(NamedTuple):
     entity: Entity
     goal: ChosenDestination
     request: ExportRequest
-    ask: Context
+    context: Context
 
     @property
     def project(self) -> str | None:
-        return self.entity.project or self.ask.project
+        return self.entity.project or self.context.project
 
     @property
     def type(self) -> str:
@@ -120,12 +120,12 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
         pinned=planning.pinned(catalogue, source, goal.to),
         run=goal.run,
     )
-    request, ask = goal.applied(wanted.request), wanted.ask.of(wanted.project)
-    export = planning.task("EXPORT", "export", ask, request, first)
+    request, context = goal.applied(wanted.request), wanted.context.of(wanted.project)
+    export = planning.task("EXPORT", "export", context, request, first)
     second = planning.TaskSpec(
         refs=refs, params=dict(params), window=WINDOW, follows=export, run=goal.run
     )
-    store = planning.task("STORE", "store", ask, request, second)
+    store = planning.task("STORE", "store", context, request, second)
     export.backup_type = store.backup_type = wanted.type
     whole = Plan([export, store], backups=[backup])
     for copied in () if goal.copied_later else goal.copies:
@@ -139,7 +139,7 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
             refs["rule"],
             goal.run,
         )
-        whole.tasks.append(second_copies.copy_task(work, ask, request, store))
+        whole.tasks.append(second_copies.copy_task(work, context, request, store))
         whole.backups.append(copy)
     return whole
 
@@ -159,7 +159,7 @@ def _plan_copies(wanted: _Backup, catalogue: Catalogue) -> Plan:
         )
         lacking = second_copies.LackingCopies(goal.to, entity.named(), stored)
         request = goal.applied(wanted.request)
-        whole.add(second_copies.plan_copies(lacking, copied, wanted.ask, request))
+        whole.add(second_copies.plan_copies(lacking, copied, wanted.context, request))
     return whole
 
 

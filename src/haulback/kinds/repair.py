@@ -15,6 +15,7 @@ from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import ReportMember
+from haulback.kinds.support.second_copies import family_of
 from haulback.tasks.record import HOUR_MS, Plan, Task
 
 _LANE = "cleanup"  # only one REPAIR or clean-up at a time on a destination
@@ -49,7 +50,8 @@ def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
     to = catalogue.places.destination(task.ref("backupDestination") or "")
     apply = bool(task.params.get("apply"))
     granted = msgspec.structs.replace(to, may_delete=apply)
-    return RepairOrder(granted, apply, bool(task.params.get("believe")))
+    believe, family = bool(task.params.get("believe")), family_of(catalogue, to)
+    return RepairOrder(granted, apply, believe, family)
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:

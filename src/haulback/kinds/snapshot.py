@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from haulback.contract import example_values as example
@@ -99,7 +101,16 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     )
 
 
-_SUMMARY = "Create snapshot task."
+_SUBMISSION = Submission(
+    "snapshot",
+    SnapshotRequest,
+    plan,
+    summary="Create snapshot task.",
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"protectedEntities": [example.REF], "priority": 50}],
+    command="snapshot create MACHINE",
+)
 Request = SnapshotRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT",
@@ -113,25 +124,7 @@ KIND = TaskKind(
         ReportMember("consistency", "text", "STOPPED, APPLICATION or CRASH."),
     ),
     submissions=(
-        Submission(
-            "snapshot",
-            SnapshotRequest,
-            plan,
-            summary=_SUMMARY,
-            roles=OPERATORS,
-            projects=ProjectAccess.OBJECTS,
-            examples=[{"protectedEntities": [example.REF], "priority": 50}],
-            command="snapshot create MACHINE",
-        ),
-        Submission(
-            "vm-snapshot",
-            SnapshotRequest,
-            plan,
-            summary=_SUMMARY,
-            roles=OPERATORS,
-            projects=ProjectAccess.OBJECTS,
-            examples=[{"protectedEntities": [example.REF], "priority": 50}],
-            command="snapshot create MACHINE --vm",
-        ),
+        _SUBMISSION,
+        replace(_SUBMISSION, path="vm-snapshot", command="snapshot create MACHINE --vm"),
     ),
 )

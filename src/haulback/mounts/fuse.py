@@ -52,7 +52,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         volume, inner = self._place(path)
         if volume is None:
             return {"st_mode": stat.S_IFDIR | 0o555, "st_nlink": 2}
-        return _attributes(told(lambda: self._browser.entry(volume, inner)))
+        return _attributes(with_error_numbers(lambda: self._browser.entry(volume, inner)))
 
     def readdir(self, path: str, fh: int) -> list[str]:  # noqa: ARG002
         volume, inner = self._place(path)
@@ -62,7 +62,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         after = ""
         while True:
             page = partial(self._browser.listing, volume, inner, after=after, most=_PAGE)
-            rows = told(page)
+            rows = with_error_numbers(page)
             if rows.reason:  # a damaged folder must not look complete
                 raise mfusepy.FuseOSError(errno.EIO)
             names += [row.name for row in rows]
@@ -74,11 +74,11 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         volume, inner = self._place(path)
         if volume is None:
             raise mfusepy.FuseOSError(errno.EISDIR)
-        return told(lambda: self._browser.read(volume, inner, offset, size))
+        return with_error_numbers(lambda: self._browser.read(volume, inner, offset, size))
 
     def readlink(self, path: str) -> str:
         volume, inner = self._place(path)
-        target = told(lambda: self._browser.entry(volume or "", inner)).target
+        target = with_error_numbers(lambda: self._browser.entry(volume or "", inner)).target
         if target is None:
             raise mfusepy.FuseOSError(errno.EINVAL)
         return target
@@ -111,7 +111,7 @@ def _attributes(entry: FileEntry) -> JsonObject:
     }
 
 
-def told(call: Callable[[], T]) -> T:
+def with_error_numbers(call: Callable[[], T]) -> T:
     """Run a call of the browser and map its errors to error numbers."""
     try:
         return call()

@@ -17,7 +17,7 @@ import msgspec
 
 from haulback.contract.mount import files_of
 from haulback.drivers.nbd import Export, connect
-from haulback.mounts.fuse import serve, told
+from haulback.mounts.fuse import serve, with_error_numbers
 from haulback.wire import JsonObject
 
 
@@ -42,7 +42,7 @@ class DiskFileSystem(mfusepy.Operations):  # type: ignore[misc]  # the library i
         export = self._export(path)
         buffer = bytearray(max(0, min(size, export.size - offset)))
         if buffer:
-            told(partial(export.read_into, offset, memoryview(buffer)))
+            with_error_numbers(partial(export.read_into, offset, memoryview(buffer)))
         return bytes(buffer)
 
     def _export(self, path: str) -> Export:

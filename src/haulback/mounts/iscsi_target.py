@@ -96,7 +96,7 @@ class _Daemon:
         """
         backoff = Backoff(0.02, seconds=_SECONDS)
         try:
-            shown = retry(lambda: self._ask("portal", "show"), backoff, self._may_start)
+            shown = retry(lambda: self._tgtadm("portal", "show"), backoff, self._may_start)
         except HaulbackError:
             return False
         return f"Portal: {self.address}:{self.port}," in shown
@@ -112,21 +112,21 @@ class _Daemon:
         `key` is the repository's key. The CHAP secret is a command argument, so users of this host
         can see it for a moment: tgtadm has no other way to pass a secret.
         """
-        self._ask("target", "new", "--tid", "1", "--targetname", name_of(guid))
+        self._tgtadm("target", "new", "--tid", "1", "--targetname", name_of(guid))
         for lun, file in enumerate(files, 1):
             disk = ("--tid", "1", "--lun", str(lun))
-            self._ask("logicalunit", "new", *disk, "--backing-store", str(file))
+            self._tgtadm("logicalunit", "new", *disk, "--backing-store", str(file))
             # Initiators with multipathing treat two disks with the same id as two paths to one
             # disk.
             serial = f"{guid.replace('-', '')}{lun:02x}"
             told = f"readonly=1,scsi_id={serial},scsi_sn={serial},vendor_id=HAULBACK"
-            self._ask("logicalunit", "update", *disk, "--params", told)
-        self._ask("account", "new", "--user", USER, "--password", secret_of(key, guid))
-        self._ask("account", "bind", "--tid", "1", "--user", USER)
+            self._tgtadm("logicalunit", "update", *disk, "--params", told)
+        self._tgtadm("account", "new", "--user", USER, "--password", secret_of(key, guid))
+        self._tgtadm("account", "bind", "--tid", "1", "--user", USER)
         for client in clients:
-            self._ask("target", "bind", "--tid", "1", "--initiator-name", client)
+            self._tgtadm("target", "bind", "--tid", "1", "--initiator-name", client)
 
-    def _ask(self, mode: str, op: str, *words: str) -> str:
+    def _tgtadm(self, mode: str, op: str, *words: str) -> str:
         try:
             done = subprocess.run(
                 ["tgtadm", "-C", "0", "--lld", "iscsi", "--mode", mode, "--op", op, *words],

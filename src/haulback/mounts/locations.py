@@ -17,7 +17,7 @@ from haulback.mounts.spec import MountPlace, MountSpec
 from haulback.repository.manifest import Manifest
 from haulback.repository.openers import opener
 from haulback.repository.repository import Repository
-from haulback.repository.stored_disk import StoredDisk
+from haulback.repository.stored_disk import StoredDisk, stored_disks
 
 
 class Locations:
@@ -117,5 +117,4 @@ class MountedLocation:
 
     def _all_disks(self) -> dict[str, StoredDisk]:
         repository, manifest = self.manifest()
-        reader = repository.reader()
-        return {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
+        return stored_disks(manifest, repository.reader())

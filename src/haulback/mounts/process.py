@@ -51,7 +51,7 @@ def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
         try:
             ready = _open(order, run_folder, held, children, watch)
         except Exception as error:  # noqa: BLE001 - the node is told of any error
-            _say(MountState(error=_told(error)))
+            _say(MountState(error=_failure_text(error)))
             return
         _say(ready)
         _let_go()
@@ -62,7 +62,7 @@ def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
         thread.stop()
 
 
-def _told(error: Exception) -> str:
+def _failure_text(error: Exception) -> str:
     """Reason why the backup cannot be mounted.
 
     For an unexpected error only its type is given, because its text may hold a secret.

@@ -17,7 +17,7 @@ from threading import Lock, RLock
 import msgspec
 
 from haulback import credentials
-from haulback.contract.damage import DamageReport
+from haulback.contract.damage import MOST_REPORTS, DamageReport
 from haulback.contract.mount import PublishedFolder
 from haulback.drivers.nbd import Export, connect
 from haulback.errors import Conflict, NotFound, Unavailable, is_away
@@ -33,6 +33,7 @@ from haulback.mounts.spec import MountSpec, MountState
 ROOMS = Path("/var/tmp")
 ACKNOWLEDGED = "damage.acknowledged"  # file in the run folder: the reports that the server took
 PORTAL = "0.0.0.0:3260"  # default address of iSCSI targets; 3260 is the standard port
+_LEFT = ".damage"  # end of the name of a file beside the records of mounts
 _SECONDS = 60.0  # timeout for a mount to start, and to end
 
 
@@ -186,36 +187,54 @@ class MountSupervisor:
         return False
 
     def damage(self, guid: str) -> list[DamageReport]:
-        """The damage that a mount has found and the server has not acknowledged; empty if there is
-        none.
+        """The damage that a mount has found and the server has not acknowledged, also after the end
+        of the mount; empty without any.
         """
-        known = self._reports(guid, ACKNOWLEDGED)
-        return [report for report in self._reports(guid, DAMAGE) if report not in known]
+        run_folder = self.run_folder(guid)
+        known, left = _reports(run_folder / ACKNOWLEDGED), _reports(self._left(guid))
+        met = [report for report in _reports(run_folder / DAMAGE) if report not in known]
+        return [*left, *(report for report in met if report not in left)]
+
+    def ended_with_damage(self) -> list[str]:
+        """Guids of ended mounts with damage that the server has not acknowledged."""
+        left = (path.stem for path in self._folder.glob(f"*{_LEFT}"))
+        return sorted(guid for guid in left if is_guid(guid) and not (self._folder / guid).exists())
 
     def acknowledge(self, guid: str, reports: Sequence[DamageReport]) -> None:
-        """Record in the folder of a mount that the server has taken these reports.
+        """Record that the server has taken these reports of a mount.
 
         The record outlives this process, and only reports that are still present are kept.
         Raises OSError.
         """
-        known = [*self._reports(guid, ACKNOWLEDGED), *reports]
-        kept = [report for report in self._reports(guid, DAMAGE) if report in known]
-        half = self.run_folder(guid) / f"{ACKNOWLEDGED}.half"
+        self._keep(guid, [report for report in _reports(self._left(guid)) if report not in reports])
+        run_folder = self.run_folder(guid)
+        if not run_folder.exists():
+            return
+        known = [*_reports(run_folder / ACKNOWLEDGED), *reports]
+        kept = [report for report in _reports(run_folder / DAMAGE) if report in known]
+        half = run_folder / f"{ACKNOWLEDGED}.half"
         half.write_bytes(msgspec.json.encode(kept))
-        half.replace(self.run_folder(guid) / ACKNOWLEDGED)
+        half.replace(run_folder / ACKNOWLEDGED)
 
-    def _reports(self, guid: str, name: str) -> list[DamageReport]:
-        try:
-            text = (self.run_folder(guid) / name).read_bytes()
-            return msgspec.json.decode(text, type=list[DamageReport])
-        except (OSError, msgspec.DecodeError):
-            return []
+    def _left(self, guid: str) -> Path:
+        """The file with the damage of a mount that the server has not acknowledged at its end."""
+        return self._folder / f"{guid}{_LEFT}"
+
+    def _keep(self, guid: str, reports: Sequence[DamageReport]) -> None:
+        path = self._left(guid)
+        if not reports:
+            path.unlink(missing_ok=True)
+            return
+        half = self._folder / f".{guid}{_LEFT}"
+        half.write_bytes(msgspec.json.encode(reports[-MOST_REPORTS:]))
+        half.replace(path)
 
     def end(self, guid: str) -> list[DamageReport]:
         """Stop a mount and return its damage that is not acknowledged; a mount may not exist.
 
-        Raises Unavailable when its process does not end. SIGTERM is sent for the first 10 seconds,
-        SIGKILL after that.
+        The damage is kept until `acknowledge`: a second call returns the damage again.  Raises
+        Unavailable when its process does not end. SIGTERM is sent for the first 10 seconds, SIGKILL
+        after that.
         """
         run_folder = self.run_folder(guid)
         with self._lock:
@@ -228,6 +247,8 @@ class MountSupervisor:
                 raise Unavailable(f"the process of the mount {guid} does not end")
             time.sleep(0.05)
         met = self.damage(guid)
+        with suppress(OSError):  # a full disk must not keep the mount
+            self._keep(guid, met)
         folders.hide(self._shared(guid))
         shutil.rmtree(run_folder, ignore_errors=True)
         (self._folder / guid).unlink(missing_ok=True)
@@ -300,3 +321,11 @@ class _Open:
             self.browser.close()
         for one in self._exports:
             one.close()
+
+
+def _reports(path: Path) -> list[DamageReport]:
+    """The reports in a file; empty for a file that is missing or cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[DamageReport])
+    except (OSError, msgspec.DecodeError):
+        return []

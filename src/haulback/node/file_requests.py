@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 from typing import Annotated
@@ -17,6 +18,7 @@ from haulback.node.file_details import details
 from haulback.node.server_client import FileRequest, ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.texts import sendable
+from haulback.units import MIB
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds
@@ -24,6 +26,8 @@ _ANSWERS_AT_ONCE = 8  # downloads and listings that a node serves at a time
 _RAW = "\\raw-"  # prefix of a name's bytes in hexadecimal
 _MOST = 10_000  # entries of one page of a listing
 _AT_ONCE = 500  # entries of a page between two looks at its bytes
+_PIECE = 2 * MIB  # bytes of a piece of an answer, of which the server keeps a few
+_LONGEST_WAIT = 1.0  # seconds
 _PAGE_BYTES = 4 << 20  # after this many bytes a page ends
 _Paths = Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
 
@@ -110,7 +114,7 @@ class FileRequestWorker(Thread):
         """Send the parts of an answer in order; the last part carries the end or the error."""
         number, before = 0, None
         try:
-            for part in parts:
+            for part in _joined(parts):
                 if before is not None:
                     self._piece(guid, number, before)
                     number += 1
@@ -150,6 +154,24 @@ class FileRequestWorker(Thread):
                 [path] = wanted.paths
                 path = _found(browser, wanted.volume, path)
                 yield from browser.stream(wanted.volume, path)
+
+
+def _joined(
+    parts: Iterable[bytes], seconds: Callable[[], float] = time.monotonic
+) -> Iterator[bytes]:
+    """Parts joined to pieces of at least _PIECE bytes, because each piece is a request to the
+    server; bytes wait for later ones at most _LONGEST_WAIT seconds.
+    """
+    waiting, size, since = list[bytes](), 0, 0.0
+    for part in parts:
+        since = since if waiting else seconds()
+        waiting.append(part)
+        size += len(part)
+        if size >= _PIECE or seconds() >= since + _LONGEST_WAIT:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 _Request = DirectoryRequest | Download | StatRequest | DetailsRequest

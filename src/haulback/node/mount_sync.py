@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -56,6 +56,8 @@ class MountSync(Thread):
                 if shares.end_unchanged(guid, held[guid]):
                     log.info("mount %s is no longer needed", guid)
         wanted = self._link.shares()
+        for guid in shares.ended_with_damage():
+            self._tell_damage(guid)
         self._well.intersection_update(wanted)
         for guid in wanted:
             if self._over.is_set():
@@ -65,15 +67,16 @@ class MountSync(Thread):
                 self._see_to(guid)
 
     def _tell_damage(self, guid: str) -> None:
-        """Report the damage that a mount has found since the last report."""
+        """Report the damage that a mount has found since the last report, location by location."""
         shares = self._home.shares
-        if not (met := shares.damage(guid)):
-            return
-        try:
-            self._link.met_damage(guid, on_server_clock(met, self._link.now_ms()))
-            shares.acknowledge(guid, met)
-        except (HaulbackError, OSError) as error:
-            log.warning("the damage that mount %s found is not reported: %s", guid, error)
+        for met in shares.damage(guid):
+            try:
+                with suppress(NotFound):  # the server has no record of the mount any more
+                    self._link.met_damage(guid, on_server_clock([met], self._link.now_ms()))
+                shares.acknowledge(guid, [met])
+            except (HaulbackError, OSError) as error:
+                log.warning("the damage that mount %s found is not reported: %s", guid, error)
+                return
 
     def _see_to(self, guid: str) -> None:
         """Restart a mount if it is dead, and resume the machines that run from the mount."""

@@ -31,12 +31,12 @@ class _Announcement(msgspec.Struct):
 
 
 class OwnServer:
-    """Driver of the server's own database; `ask` requests a copy, `folder` takes it."""
+    """Driver of the server's own database; `request_copy` requests a copy, `folder` takes it."""
 
     declaration = OWN_SERVER
 
-    def __init__(self, ask: Callable[[], Iterator[bytes]], folder: Path) -> None:
-        self._ask, self._folder = ask, folder
+    def __init__(self, request_copy: Callable[[], Iterator[bytes]], folder: Path) -> None:
+        self._request_copy, self._folder = request_copy, folder
 
     def check(self) -> None:
         """The node's session proves that the server answers."""
@@ -52,7 +52,7 @@ class OwnServer:
         path = self._folder / FILE
         try:
             with open(path, "xb") as file:
-                _receive(self._ask(), file)
+                _receive(self._request_copy(), file)
             return ServerCopy(uuid, path)
         except OSError as error:
             path.unlink(missing_ok=True)

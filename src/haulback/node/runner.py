@@ -68,7 +68,7 @@ class Runner:
         for helper in helpers:
             helper.start()
         # A separate thread, because a long poll must not delay the stop of the node.
-        Thread(target=self._ask, name="asker", daemon=True).start()
+        Thread(target=self._poll_tasks, name="poll", daemon=True).start()
         try:
             # Python runs signal handlers in the main thread only, at its next wake-up.
             while not self._stop.wait(_HEAR):
@@ -82,7 +82,7 @@ class Runner:
         if self._over:
             raise Fenced(self._over)
 
-    def _ask(self) -> None:
+    def _poll_tasks(self) -> None:
         while not self._stop.is_set():
             self._round()
 

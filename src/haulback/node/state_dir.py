@@ -15,6 +15,7 @@ from haulback.mounts.supervisor import PORTAL, MountSupervisor
 from haulback.node.lock_memory import LockMemories
 from haulback.node.pack_memory import PackMemories
 from haulback.repository.index_cache import CacheFolder
+from haulback.repository.recent_reads import RecentRepositories
 from haulback.wire import JsonObject
 
 _ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
@@ -50,6 +51,7 @@ class StateDir:
         self.pack_memories = PackMemories(folder / "checked-packs", self.disk)
         self.lock_memories = LockMemories(folder / "locked-objects", self.disk)
         self.index_cache = CacheFolder(folder / "index-cache")
+        self.recent_reads = RecentRepositories()
         self.shares = MountSupervisor(folder / "shares", self.roots, portal=portal)
 
     def close(self) -> None:

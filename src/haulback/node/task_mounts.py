@@ -45,7 +45,7 @@ class TaskMounts:
         return self._shares.begin(share_order(wanted, self._access))
 
     def _access(self, record: BackupDestination) -> Access:
-        return self._progress.ask(lambda: access_to(record, self._link))
+        return self._progress.call_server(lambda: access_to(record, self._link))
 
     def end(self, guid: str) -> list[DamageReport]:
         return on_server_clock(self._shares.end(guid), self._link.now_ms())

@@ -48,7 +48,7 @@ class TaskProgress:
         """Stop the attempt, because the server no longer accepts its results."""
         self._over.set()
 
-    def ask(self, call: Callable[[], T]) -> T:
+    def call_server(self, call: Callable[[], T]) -> T:
         """Call the server until it answers.  Raises Fenced if the attempt is fenced meanwhile."""
         try:
             return patiently(call, self._over)
@@ -66,7 +66,7 @@ class TaskProgress:
         self.stop_if_unwanted()
 
     def confirm(self) -> None:
-        self.cancelled |= self.ask(lambda: self._link.is_cancelled(self._attempt))
+        self.cancelled |= self.call_server(lambda: self._link.is_cancelled(self._attempt))
         self.stop_if_unwanted()
 
     def stop_if_unwanted(self) -> None:

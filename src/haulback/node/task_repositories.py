@@ -27,6 +27,7 @@ from haulback.node.task_progress import TaskProgress
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.openers import opener, wrapper
 from haulback.repository.owners import Ownership
+from haulback.repository.recent_reads import RecentReads
 from haulback.repository.reported_damage import ReadBackups, as_results, report_damage
 from haulback.repository.repository import Repository
 from haulback.texts import sendable
@@ -65,15 +66,21 @@ class TaskRepositories:
 
     def kept_secret(self, record: BackupDestination) -> bytes:
         """The secret of a destination, from the bytes that the server stores."""
-        kept = self._progress.ask(lambda: self._link.key(record.guid))
+        kept = self._progress.call_server(lambda: self._link.key(record.guid))
         self._progress.hide((kept.hex(), base64.b64encode(kept).decode()))
         return kept
 
     def open(self, record: BackupDestination) -> Repository:
+        return self._open(record, None)
+
+    def open_for_backup(self, record: BackupDestination) -> Repository:
+        return self._open(record, self._home.recent_reads.of(record.guid))
+
+    def _open(self, record: BackupDestination, recent: RecentReads | None) -> Repository:
         begun = time.monotonic()
         store, secret = self.store(record), opener(self.kept_secret(record))
         with self._reaching(record):
-            opened = self._opened_repository(record, store, secret)
+            opened = self._opened_repository(record, store, secret, recent)
         took = units.duration(time.monotonic() - begun)
         self._progress.log(
             f"destination {record.name} was opened in {took} ({record.driver}, "
@@ -108,10 +115,14 @@ class TaskRepositories:
             raise
 
     def _opened_repository(
-        self, record: BackupDestination, store: ObjectStore, secret: Secret | Keys
+        self,
+        record: BackupDestination,
+        store: ObjectStore,
+        secret: Secret | Keys,
+        recent: RecentReads | None,
     ) -> Repository:
         try:
-            return Repository.open(store, secret, self._home.index_cache)
+            return Repository.open(store, secret, self._home.index_cache, recent)
         except NotFound as error:
             if record.repository is None:
                 raise
@@ -130,7 +141,7 @@ class TaskRepositories:
 
     def _settings(self, record: BackupDestination) -> JsonObject:
         task = self._attempt.rpartition("-")[0]
-        settings = self._progress.ask(lambda: settings_of(record, self._link, task))
+        settings = self._progress.call_server(lambda: settings_of(record, self._link, task))
         self._progress.hide(
             str(value) for name, value in settings.items() if name not in record.config
         )

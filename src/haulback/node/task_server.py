@@ -24,10 +24,12 @@ class AttemptServer:
         return self._link.now_ms()
 
     def needed(self) -> Set[str]:
-        return RemoteSet(lambda name: self._progress.ask(lambda: bool(self._link.needed([name]))))
+        return RemoteSet(
+            lambda name: self._progress.call_server(lambda: bool(self._link.needed([name])))
+        )
 
     def abandoned(self, names: Collection[str]) -> Set[str]:
-        return frozenset(self._progress.ask(lambda: self._link.abandoned(list(names))))
+        return frozenset(self._progress.call_server(lambda: self._link.abandoned(list(names))))
 
     def expected(self) -> Iterator[str]:
         after = ""
@@ -45,20 +47,20 @@ class AttemptServer:
             after = page.after
 
     def _catalogue_page(self, after: str) -> CataloguePage:
-        return self._progress.ask(lambda: self._link.catalogue(self._guid, after))
+        return self._progress.call_server(lambda: self._link.catalogue(self._guid, after))
 
     def found(self, backups: list[FoundBackup]) -> int:
-        return self._progress.ask(lambda: self._link.found(self._guid, backups))
+        return self._progress.call_server(lambda: self._link.found(self._guid, backups))
 
     def _expected_page(self, after: str) -> list[str]:
-        return self._progress.ask(lambda: self._link.expected(self._guid, after))
+        return self._progress.call_server(lambda: self._link.expected(self._guid, after))
 
     def pins(self, destination: str) -> Set[str]:
-        found = self._progress.ask(lambda: self._link.pins(destination))
+        found = self._progress.call_server(lambda: self._link.pins(destination))
         return frozenset(found) - {self._attempt}
 
     def type_changed(self, backup_type: str) -> None:
-        self._progress.ask(lambda: self._link.backup_type(self._attempt, backup_type))
+        self._progress.call_server(lambda: self._link.backup_type(self._attempt, backup_type))
 
     def note(self, results: Results) -> None:
         with suppress(Unavailable):  # the next report replaces this one

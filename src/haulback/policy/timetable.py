@@ -107,8 +107,7 @@ def due_times(table: Timetable, after: int, until: int) -> Iterator[Due]:
     """Due times later than `after` and not later than `until` (epoch ms), in order.
 
     Two nominal times at the same instant count as one due time.  Raises nothing; a timetable
-    without
-    further times ends.
+    without further times ends.
     """
     # A clock change may move a time of the previous day to a time after `after`.
     first = _local_day(after, table.zone) - DAY

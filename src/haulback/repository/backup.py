@@ -35,7 +35,7 @@ from haulback.repository.read_plan import (
 from haulback.repository.resources import Meter, Resources
 from haulback.repository.writer import Writer
 
-_SEGMENTS_AHEAD = 12  # segments in memory at a time, which limits the memory of an export
+_SEGMENTS_AHEAD = 4  # segments in memory at a time: more of them would leave the processor's cache
 _ZEROS = bytes(SEGMENT_BYTES)
 
 
@@ -82,6 +82,14 @@ class _Run(NamedTuple):
     gaps: list[tuple[int, int]]
 
 
+class _Examined(NamedTuple):
+    """The present pieces of a segment; `runs` have the memory of those that are new."""
+
+    number: int
+    pieces: list[_Found]
+    runs: list[_Run]
+
+
 def back_up_disk(
     source: Source,
     writer: Writer,
@@ -104,7 +112,7 @@ def back_up_disk(
         plan = whole(_all(source, old), source.size)
     known = _Comparison(keys, old.load if old else None, not (base and base.distrust))
     looked = _examine_all(source, plan, known, resources)
-    segments = ((number, _store(pieces, writer)) for number, pieces in looked)
+    segments = ((item.number, _store(item, writer)) for item in looked)
     return rewrite(source.size, old, segments, writer.add_page)
 
 
@@ -134,7 +142,7 @@ def _segments(extents: Iterable[Extent], size: int) -> Iterator[int]:
 
 def _examine_all(
     source: Source, plan: Iterable[PlannedSegment], known: _Comparison, resources: Resources
-) -> Iterator[tuple[int, list[_Found]]]:
+) -> Iterator[_Examined]:
     """Read segments ahead and examine them in the pool; results come in order."""
     queue: deque[tuple[int, list[_Run], Future[list[_Found]]]] = deque()
     reading = _Reading(source, resources.meter)
@@ -145,10 +153,10 @@ def _examine_all(
         queue.append((item.number, runs, examined))
         if len(queue) > _SEGMENTS_AHEAD:
             number, runs, future = queue.popleft()
-            yield number, future.result()
-            reading.reuse(runs)  # the caller has copied the new chunks
-    for number, _, future in queue:
-        yield number, future.result()
+            yield _Examined(number, future.result(), runs)
+            reading.reuse(runs)  # the caller has copied the new chunks, or replaced their memory
+    for number, runs, future in queue:
+        yield _Examined(number, future.result(), runs)
 
 
 class _Reading:
@@ -243,18 +251,30 @@ def _cut(data: memoryview, keys: Keys) -> Iterator[_Found]:
             yield _Found(len(piece), None, keys.chunk_id(piece), piece)
 
 
-def _store(runs: list[_Found], writer: Writer) -> Pieces:
+def _store(item: _Examined, writer: Writer) -> Pieces:
     """Hand new chunks to the writer and return the segment's pieces, with adjacent holes joined."""
-    new = [(run.id, run.data) for run in runs if run.data is not None]
-    refs = iter(writer.add(new)) if new else iter(())
+    refs = iter(_added(item, writer))
     pieces: list[SegmentPiece] = []
-    for run in runs:
-        ref = run.ref or next(refs)
+    for piece in item.pieces:
+        ref = piece.ref or next(refs)
         if ref == HOLE and pieces and pieces[-1].ref == HOLE:
-            pieces[-1] = SegmentPiece(pieces[-1].length + run.length, HOLE)
+            pieces[-1] = SegmentPiece(pieces[-1].length + piece.length, HOLE)
         else:
-            pieces.append(SegmentPiece(run.length, ref))
+            pieces.append(SegmentPiece(piece.length, ref))
     return tuple(pieces)
+
+
+def _added(item: _Examined, writer: Writer) -> list[ChunkRef]:
+    """The references of the new chunks; the writer may keep the memory of a segment that is all
+    new.
+    """
+    new = [(piece.id, piece.data) for piece in item.pieces if piece.data is not None]
+    is_all_new = len(new) == len(item.pieces) and len(item.runs) == 1
+    if not is_all_new or len(item.runs[0].data) != SEGMENT_BYTES:
+        return writer.add(new) if new else []
+    refs, memory = writer.add_segment(new, item.runs[0].data)
+    item.runs[0] = item.runs[0]._replace(data=memory)
+    return refs
 
 
 def is_zero(data: memoryview) -> bool:

@@ -18,12 +18,15 @@ from haulback.errors import (
     WrongKey,
 )
 from haulback.repository.keys import Keys, Secret, Slot
-from haulback.repository.names import FOLDERS, REVISION, Objects, exists, leaf_of
+from haulback.repository.names import FOLDERS, REVISION, Objects, exists, leaf_of, number_name
 from haulback.repository.pack import read_directory
+from haulback.repository.recent import Recent
 
 CONFIG = "haulback.json"
 CONFIG_COPY = "haulback.copy.json"
 DIFFERENT = f"{CONFIG} and {CONFIG_COPY}"
+SLOTS = "slots"  # folder of additional key slots
+_SLOT_TRIES = 100
 FORMAT_VERSION = 1  # other versions are refused
 # Revision 2 added damage records, rolls, tombstones and the copy of the configuration.  A writer
 # that does not know them could reuse damaged chunks, so older versions must refuse to write.
@@ -99,13 +102,18 @@ def read_config(destination: ObjectStore) -> Config:
     raise _missing(destination, problems)
 
 
-def open_identity(destination: ObjectStore, secret: Secret | Keys) -> RepositoryIdentity:
+def open_identity(
+    destination: ObjectStore, secret: Secret | Keys, compared: Recent[bytes, str] | None = None
+) -> RepositoryIdentity:
     """Authenticate the configuration or its copy; the keys of a recovery kit need neither.
 
+    A configuration that was `compared` with an equal copy a short time ago is not compared again.
     Raises NotFound, WrongKey or Damaged.
     """
     tried = _Tried({}, {}, {})
-    read = [_try(destination, name, secret, tried) for name in (CONFIG, CONFIG_COPY)]
+    read = [_try(destination, CONFIG, secret, tried)]
+    if compared is None or not any(map(compared.get, tried.opened)):
+        read.append(_try(destination, CONFIG_COPY, secret, tried))
     problems, errors, opened = tried
     wrong = [error for error in errors.values() if isinstance(error, WrongKey)]
     if len(opened) > 1:
@@ -118,12 +126,48 @@ def open_identity(destination: ObjectStore, secret: Secret | Keys) -> Repository
         identity = next(iter(opened.values()))
         if wrong and _is_exchanged(destination, identity.guid):
             raise wrong[0]
-        return identity._replace(is_whole=all(read) and len(opened) == 1)
+        is_whole = all(read) and len(opened) == 1
+        if compared is not None and is_whole:
+            compared.put(next(iter(opened)), identity.guid)
+        return identity._replace(is_whole=is_whole)
     if isinstance(secret, Keys) and secret.repository:
         return RepositoryIdentity(_by_kit(destination, secret), secret, problems)
+    if not isinstance(secret, Keys) and (keys := _by_slot(destination, secret)):
+        return open_identity(destination, keys)
     if not errors:
         raise _missing(destination, problems)
     raise [*wrong, *errors.values()][0]
+
+
+def _by_slot(destination: ObjectStore, secret: Secret) -> Keys | None:
+    """The keys from an additional key slot that the secret opens."""
+    for item in Objects(destination).list(SLOTS):
+        with suppress(NotFound, RepositoryError):
+            return _open(destination.load(item.name), item.name, secret)[1]
+    return None
+
+
+def opens(destination: ObjectStore, secret: Secret) -> bool:
+    """Whether a secret opens the repository."""
+    try:
+        open_identity(destination, secret)
+    except RepositoryError:
+        return False
+    return True
+
+
+def add_slot(destination: ObjectStore, guid: str, keys: Keys, secret: Secret) -> None:
+    """Let one more secret open the repository, whose configuration is never replaced.
+
+    Raises Conflict when other writers took a hundred numbers meanwhile.
+    """
+    data = encode(guid, keys, (secret,))
+    first = max(Objects(destination).numbers(SLOTS), default=0) + 1
+    for number in range(first, first + _SLOT_TRIES):
+        with suppress(Conflict):  # another writer took the number
+            destination.store(number_name(SLOTS, number), data)
+            return
+    raise Conflict("the key slot cannot be added: other writers took a hundred numbers")
 
 
 class _Tried(NamedTuple):

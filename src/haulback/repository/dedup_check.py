@@ -69,8 +69,8 @@ def check(
 ) -> ReuseEvidence:
     """Find every chunk of a backup that its parent does not have at the same place.
 
-    A chunk in a missing pack may have a second copy in another pack.
-    Raises BaseGone when the index finds no copy in an existing pack.
+    A chunk in a missing pack may have a second copy in another pack. Raises BaseGone when the index
+    finds no copy in an existing pack.
     """
     batches = _new(manifest, parent, load)
     return ReuseEvidence(index, parent, _packs_of(batches, index, *store))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from haulback.destinations.protocol import Item, ObjectStore
@@ -36,6 +37,7 @@ class IndexFolder:
         self._destination, self._objects, self._keys = destination, objects, keys
         self._cache = cache
         self._opened: dict[str, Segment] = {}
+        self._listed: set[str] = set()  # the names of the last listing, and those stored since
         self._rebuilt: list[Segment] = []
         self._held: list[Segment] = []
         self.damaged: dict[str, str] = {}
@@ -61,14 +63,22 @@ class IndexFolder:
     def store(self, path: Path) -> None:
         """Move a local index file to the destination, named by the hash of its content."""
         self._objects.own.add(f"index/{path.stem}")
+        self._listed.add(path.stem)
         kept = self._cache.keep(path)
         self._destination.adopt(f"index/{path.stem}", path)
+        if self._destination.local_path(f"index/{path.stem}") is not None:
+            with suppress(NotFound, Damaged):
+                kept = self._cache.open(path.stem, 0)
         if kept:
             self._opened[path.stem] = kept
 
     def hold(self, path: Path) -> None:
         """Use a local index file that is not stored, as a preview does, which changes nothing."""
         self._held.append(Segment.open(path, path.stem, self._keys))
+
+    def use(self, segments: Iterable[Segment]) -> None:
+        """Take over index files that another object of this process has opened."""
+        self._opened.update({segment.name: segment for segment in segments if segment.name})
 
     def opened(self, names: Sequence[str]) -> list[Segment] | None:
         """Index files that are open already; None unless all of them are."""
@@ -97,23 +107,36 @@ class IndexFolder:
             self.store(segment.write(folder, self._keys, disk))
         return len(rebuilt)
 
-    def merge(self, folder: Path, disk: DurableFiles, damage: RepositoryDamage) -> int:
-        """Merge index files so that their number stays logarithmic; return the number of merges.
+    def merge(
+        self,
+        folder: Path,
+        disk: DurableFiles,
+        damage: RepositoryDamage,
+        live: Sequence[Segment] | None = None,
+    ) -> tuple[int, list[Segment]]:
+        """Merge index files so that their number stays logarithmic; return the number of merges,
+        and the index files in force.
 
-        Only adds to the destination; `folder` holds the merged file temporarily.
+        Only adds to the destination; `folder` holds the merged file temporarily.  `live` are the
+        index files in force, of a listing a moment ago; without them the folder is listed.
         """
         from haulback.repository.merge import MergePlan, merge
 
+        if live is None:
+            self.mend(folder, disk)
+            live = self.segments()
         done = 0
-        self.mend(folder, disk)
-        while segments := due(self.segments()):
+        while segments := due(live):
             names = {segment.name for segment in segments}
             replaced = names.union(*(segment.replaces for segment in segments))
-            stored = sorted(replaced & self.names())
-            plan = MergePlan(segments, stored, damage=damage)
-            self.store(merge(plan, folder, self._keys, disk))
+            plan = MergePlan(segments, sorted(replaced & self._listed), damage=damage)
+            path = merge(plan, folder, self._keys, disk)
+            size = path.stat().st_size
+            self.store(path)
+            merged = self._opened.get(path.stem) or self._cache.open(path.stem, size)
+            live = [merged, *(segment for segment in live if segment not in segments)]
             done += 1
-        return done
+        return done, [*live]
 
     def sweep(self) -> int:
         """Delete index files that an opened file replaces; needs the right to delete.
@@ -143,6 +166,7 @@ class IndexFolder:
         replaces.
         """
         items = sorted(listed, key=lambda item: item.size, reverse=True)
+        self._listed = {leaf_of(item.name) for item in items}
         opened: dict[str, Segment] = {}
         replaced: set[str] = set()
         damaged: dict[str, str] = {}

@@ -27,6 +27,7 @@ _LEAVES = {
     "rolls-copy": re.compile(_NUMBER),
     "extracts": re.compile(_NUMBER),
     "owners": re.compile(_NUMBER),
+    "slots": re.compile(_NUMBER),
 }
 FOLDERS = tuple(_LEAVES)
 # Objects that refer to other objects, which were stored before them.

@@ -1,8 +1,7 @@
 """Locks that the store itself keeps: a backup's packs before its manifest, then the manifest.
 
 A lock ends at midnight UTC, one day after the requested time or later: all backups of a day have
-the
-same end, so that a pack is locked again at most once a day, however many backups reuse it.
+the same end, so that a pack is locked again at most once a day, however many backups reuse it.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from haulback.destinations.protocol import ObjectStore
 from haulback.errors import Conflict, Damaged, NotFound, OwnerChanged, Unavailable
 from haulback.repository.keys import Keys
 from haulback.repository.names import Objects, exists, number_name
+from haulback.repository.recent import Recent
 from haulback.units import DAY_MS
 
 FOLDER = "owners"
@@ -39,6 +40,7 @@ class Owners:
 
     def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys) -> None:
         self.destination, self._objects, self._keys = destination, objects, keys
+        self.recent: Recent[int, Owner] | None = None  # records that this process has read
 
     def newest(self) -> Owner:
         """The present owner; number 0 in a repository without records.
@@ -58,8 +60,13 @@ class Owners:
         return self.read(number)
 
     def read(self, number: int) -> Owner:
-        """The owner of a record.  Raises NotFound, Damaged."""
-        return _owner(number, self._record(number))
+        """The owner of a record, which never changes.  Raises NotFound, Damaged."""
+        if self.recent and (known := self.recent.get(number)):
+            return known
+        owner = _owner(number, self._record(number))
+        if self.recent:
+            self.recent.put(number, owner)
+        return owner
 
     def _record(self, number: int) -> OwnerRecord:
         name = number_name(FOLDER, number)

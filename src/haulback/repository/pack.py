@@ -20,12 +20,13 @@ from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged
 from haulback.repository.group import GROUP_ID_BYTES, Group
 from haulback.repository.keys import ID_BYTES, Keys
-from haulback.units import MIB
+from haulback.units import KIB, MIB
 
 PACK_BYTES = 64 * MIB  # target size, large enough for stores that count requests
 PACK_ID_BYTES = 16
 _WRITE_OUT_BYTES = 16 * MIB  # bytes of a growing pack between two writes to the disk
 _SEALS_AHEAD = 2  # full packs that wait for the disk, which limits the memory for their directories
+_DIRECTORY_BYTES = 64 * KIB  # of a usual directory, with which one request is enough
 _MAGIC, _END = b"HBPACK01", b"HBPACKEN"
 _ENTRY = struct.Struct(f"<{GROUP_ID_BYTES}sIII")
 _TAIL = struct.Struct("<I8s")
@@ -149,16 +150,25 @@ def check_magic(destination: ObjectStore, pack: bytes) -> None:
         raise Damaged(f"{name} does not begin like a pack", name=name)
 
 
-def read_directory(destination: ObjectStore, pack: bytes, keys: Keys) -> list[GroupEntry]:
-    """The groups of a stored pack.  Raises Damaged unless the object is that pack, complete."""
+def read_directory(
+    destination: ObjectStore, pack: bytes, keys: Keys, size: int | None = None
+) -> list[GroupEntry]:
+    """The groups of a stored pack, whose `size` in bytes is looked up unless it is given.
+
+    Raises Damaged unless the object is that pack, complete.
+    """
     name = name_of(pack)
-    size = destination.info(name).size
+    size = destination.info(name).size if size is None else size
     if size < len(_MAGIC) + _TAIL.size:
         raise Damaged(f"{name} is too short to be a pack", name=name)
-    length, end = _TAIL.unpack(destination.load(name, size - _TAIL.size, _TAIL.size))
+    begin = max(0, size - _DIRECTORY_BYTES)
+    end_of_pack = destination.load(name, begin, size - begin)
+    length, end = _TAIL.unpack(end_of_pack[-_TAIL.size :])
     if end != _END or length > size - _TAIL.size:
         raise Damaged(f"{name} does not end like a pack", name=name)
-    sealed = destination.load(name, size - _TAIL.size - length, length)
+    sealed = end_of_pack[-_TAIL.size - length : -_TAIL.size]
+    if len(sealed) < length:
+        sealed = destination.load(name, size - _TAIL.size - length, length)
     try:
         return list(_entries(keys.unseal("pack", pack, sealed), pack))
     except (InvalidTag, struct.error) as error:

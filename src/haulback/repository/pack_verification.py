@@ -81,7 +81,7 @@ class ReuseProof:
             size = self._destination.info(name).size
             if self._memory and self._memory.knows(place.pack, size):
                 return True
-            entries = read_directory(self._destination, place.pack, self._keys)
+            entries = read_directory(self._destination, place.pack, self._keys, size)
         except NotFound:
             self._findings.note_pack(place.pack, 0, f"{name} is missing")
             return False

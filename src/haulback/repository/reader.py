@@ -67,7 +67,7 @@ class Findings:
         with self._lock:
             return dict(self._found)
 
-    def told(self, most: int) -> list[Finding]:
+    def reported(self, most: int) -> list[Finding]:
         """At most `most` findings, as structs for another process."""
         found = [
             Finding(spot.pack, spot.group, place.offset, place.length, reason)
@@ -262,14 +262,27 @@ class Reader:
         damage = self._index.damage
         return any(not damage.covers(group, place) for place in self._index.places(group))
 
-    def _checked(self, chunk: bytes, group: bytes) -> memoryview:
-        """A chunk of a group, which is compared with its id once while the group is in memory."""
+    def checked(self, group: bytes, chunks: Iterable[bytes]) -> Group | None:
+        """A decoded group whose `chunks` match their ids; None where the index records damage, so
+        that another group may have to be read.  Raises BaseGone or Damaged.
+        """
+        if self._index.is_damaged:
+            return None
         held = self.group(group)
-        data = held.chunk(chunk)
-        if chunk not in held.checked:
+        for chunk in chunks:
+            self._check(held, chunk)
+        return held
+
+    def _checked(self, chunk: bytes, group: bytes) -> memoryview:
+        return self._check(self.group(group), chunk)
+
+    def _check(self, group: Group, chunk: bytes) -> memoryview:
+        """A chunk of a group, which is compared with its id once while the group is in memory."""
+        data = group.chunk(chunk)
+        if chunk not in group.checked:
             if self._keys.chunk_id(data) != chunk:
                 raise Damaged(f"chunk {chunk.hex()} does not match its id")
-            held.checked.add(chunk)
+            group.checked.add(chunk)
         return data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -38,6 +39,7 @@ from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_upload import pack_of, publish_file, publish_packs
 from haulback.repository.pack_verification import PackMemory, ReuseProof
 from haulback.repository.reader import Finding, Findings, LazyReader, Reader
+from haulback.repository.recent_reads import RecentReads
 from haulback.repository.repository_state import READ_FOLDERS, WRITE_FOLDERS, RepositoryState
 from haulback.repository.resources import Resources
 from haulback.repository.roll import Rolls
@@ -45,7 +47,7 @@ from haulback.repository.staged_packs import StagedPacks
 from haulback.repository.writer import Staged, Writer
 
 _MANIFEST_FILE = "manifest.json"
-_FINDINGS_TOLD = 10_000  # places that one report lists
+_FINDINGS_REPORTED = 10_000  # places that one report lists
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -96,6 +98,7 @@ class Repository:
         self.others: list[Callable[[], Repository]] = []
         self._pending = pending_deletes.Opener(destination, keys)
         self.seen: RepositoryState | None = None  # the last state that a writer read
+        self._recent = RecentReads()
         self._is_whole = False  # whether the configuration and its copy were read and are equal
         self._may_write = False
 
@@ -113,20 +116,41 @@ class Repository:
 
     @classmethod
     def open(
-        cls, destination: ObjectStore, secret: Secret | Keys, cache: CacheFolder | None = None
+        cls,
+        destination: ObjectStore,
+        secret: Secret | Keys,
+        cache: CacheFolder | None = None,
+        recent: RecentReads | None = None,
     ) -> Repository:
-        """Open a repository; `cache` keeps map pages, and index files of remote stores.
+        """Open a repository; `cache` keeps map pages, and index files of remote stores; `recent`
+        has what the process has just read from the same destination.
 
         Raises NotFound, WrongKey or Damaged.
         """
-        identity = config.open_identity(destination, secret)
+        identity = config.open_identity(destination, secret, recent.configs if recent else None)
         opened = cls(destination, identity.guid, identity.keys, cache)
         opened.problems, opened._is_whole = identity.problems, identity.is_whole
+        if recent:
+            opened._recall(recent.of(identity.guid))
         return opened
+
+    def _recall(self, recent: RecentReads) -> None:
+        self._recent, self.owners.recent = recent, recent.owners
+        if recent.state and recent.state.is_young:
+            self.seen = recent.state
+            self.index_folder.use(recent.state.segments)
 
     def is_itself(self) -> bool:
         """Whether the identity object can be read now and belongs to this repository."""
         return config.confirm(self.destination, self.guid, self.keys)
+
+    def let_open(self, secret: Secret) -> bool:
+        """Let a secret open the repository; False if the secret opens it already."""
+        if config.opens(self.destination, secret):
+            return False
+        self.check_owner()
+        config.add_slot(self.destination, self.guid, self.keys, secret)
+        return True
 
     def begin_writing(self) -> None:
         """Raise the revision of the repository, so that older versions refuse to write to it.
@@ -190,7 +214,7 @@ class Repository:
         pending = self._pending.opened(sorted(graves))
         segments = self.index_folder.segments(listed["index"])
         damage = self._sized(self.damage_log.state(listed["damage"]))
-        self.seen = RepositoryState(segments, damage, pending, graves)
+        self.seen = self._recent.state = RepositoryState(segments, damage, pending, graves)
         return self.seen
 
     def _sized(self, damage: RepositoryDamage) -> RepositoryDamage:
@@ -207,9 +231,14 @@ class Repository:
         Only adds to the destination; `folder` holds the merged file temporarily.  Call it after
         `publish`; without it the repository is slower but correct.
         """
-        if self.seen and not self.index_folder.is_due(self.seen.segments):
+        seen, disk = self.seen, disk or DurableFiles()
+        if seen and not self.index_folder.is_due(seen.segments):
             return 0
-        return self.index_folder.merge(folder, disk or DurableFiles(), self.damage())
+        if not (seen and seen.is_young) or self.recorded or self.index_folder.damaged:
+            return self.index_folder.merge(folder, disk, self.damage())[0]
+        done, segments = self.index_folder.merge(folder, disk, seen.damage, seen.segments)
+        self.seen = replace(seen, segments=segments)
+        return done
 
     def sweep_index(self) -> int:
         """Delete index files that an opened file replaces; needs the right to delete."""
@@ -266,7 +295,9 @@ class Repository:
             sealed = self.destination.load(manifests.name_of(backup))
         except NotFound:
             raise NotFound(f"backup {backup} is not in this repository", backup=backup) from None
-        return manifests.decode(sealed, backup, self.keys)
+        manifest = manifests.decode(sealed, backup, self.keys)
+        self._recent.manifests.put(backup, manifest)
+        return manifest
 
     def forget(self, backup: str) -> None:
         """Delete a backup by deleting its manifest.  A missing backup is no error.
@@ -285,7 +316,7 @@ class Repository:
             manifest,
             [path.name for path in staged.packs],
             [path.name for path in staged.segments],
-            self.findings.told(_FINDINGS_TOLD),
+            self.findings.reported(_FINDINGS_REPORTED),
             pages=[path.name for path in staged.pages],
         )
         sealed = self.keys.seal("draft", manifest.backup.encode(), msgspec.json.encode(draft))
@@ -408,14 +439,15 @@ class Repository:
         reader = Reader(staged, index, self.keys, self.findings)
         reader.near = NearGroups(self.groups)
         # While damage is recorded the parent may be damaged, too: then every chunk is checked.
-        parent = None if index.is_damaged else self._parent(draft.manifest)
+        known = None if before else self._recent.manifests.get(draft.manifest.parent or "")
+        parent = None if index.is_damaged else known or self._parent(draft.manifest)
         if before and dedup_check.still_holds(before, index, parent, self.destination):
             return before
         reader.expect((disk.map.root for disk in parent.disks) if parent else (), PAGES_BEFORE)
         try:
             # This process has just stored or found its packs; the second check looks them up.
-            known = own if before is None and not draft.are_portions else set[bytes]()
-            store = dedup_check.PackStore(self.destination, known)
+            stored = own if before is None and not draft.are_portions else set[bytes]()
+            store = dedup_check.PackStore(self.destination, stored)
             return dedup_check.check(draft.manifest, parent, index, reader.chunk, store)
         except Damaged as error:
             if self.listing_delay == 0:

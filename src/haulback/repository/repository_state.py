@@ -17,7 +17,7 @@ from haulback.repository.segment import Segment
 READ_FOLDERS = ("damage", "index")  # folders of a reader, in the order of their listings
 WRITE_FOLDERS = ("graves", *READ_FOLDERS)  # a writer lists announcements before the index
 
-_YOUNG = 30.0  # seconds
+YOUNG_SECONDS = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RepositoryState:
     @property
     def is_young(self) -> bool:
         """Whether the lists are recent enough for a check that only saves work."""
-        return monotonic() - self.begun < _YOUNG
+        return monotonic() - self.begun < YOUNG_SECONDS
 
     def with_own(self, segments: Sequence[Segment]) -> RepositoryState:
         """The state with index files that this process has stored since."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from threading import Lock
 
 from haulback.drivers.source import Extent
 from haulback.errors import HaulbackError
 from haulback.repository.chunker import SEGMENT_BYTES
+from haulback.repository.manifest import Manifest
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
 from haulback.repository.reader import Reader
 
-_AHEAD = 4  # segments that are loaded before they are read; the reader keeps many more groups
+_AHEAD = 4  # segments that are loaded before they are read
+_STREAMS = 4  # readers at different places of a disk whose segments are loaded ahead
 _THREADS = 2
 
 
@@ -27,7 +28,7 @@ class StoredDisk:
     def __init__(self, disk: DiskMap, reader: Reader) -> None:
         self.size, self._reader = disk.size, reader
         self._map, self._lock = MapReader(disk, reader.chunk), Lock()
-        self._ahead = _ReadAhead(reader)
+        self._ahead = _ReadAhead(reader, -(-disk.size // SEGMENT_BYTES))
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """Segments that are not all zeros."""
@@ -54,13 +55,14 @@ class StoredDisk:
             done += count
 
     def _segment(self, number: int, low: int, buffer: memoryview) -> None:
+        high = low + len(buffer)
         with self._lock:
             pieces = self._pieces(number)
-            self._ahead.expect(number, self._pieces, -(-self.size // SEGMENT_BYTES))
-            coming = self._ahead.coming(number)
-        if coming:
-            coming.result()  # so that no group is decoded twice
-        high, at = low + len(buffer), 0
+            coming = self._ahead.expect(number, self._pieces)
+        if coming and (segment := coming.result()):
+            buffer[:] = segment[low:high]
+            return
+        at = 0
         for length, ref in pieces:
             start, end = max(at, low), min(at + length, high)
             if start < end:
@@ -77,38 +79,72 @@ class StoredDisk:
 
 
 class _ReadAhead:
-    """Decodes and checks the chunks of the next segments of a disk that is read in order, on more
-    cores than the one that reads.
+    """Loads the next segments of a disk that is read in order, by one reader or a few, on more
+    cores than those that read.
 
-    Errors are left to the reading itself.  The threads end when the object is closed.
+    At most _STREAMS times _AHEAD + 1 segments are kept.  Errors are left to the reading itself.
+    The threads end when the object is closed.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader, self._last, self._until = reader, -2, 0  # segment 0 has no predecessor
+    def __init__(self, reader: Reader, end: int) -> None:
+        self._reader, self._end = reader, end
         self._pool: ThreadPoolExecutor | None = None
-        self._coming: dict[int, Future[None]] = {}
+        self._positions: dict[int, None] = {}  # the last segment of each reader, oldest first
+        self._coming: dict[int, Future[memoryview | None]] = {}
 
-    def expect(self, number: int, pieces: Callable[[int], Pieces], end: int) -> None:
-        """Record that segment `number` of `end` segments is read; the caller holds a lock."""
-        is_next, is_same = number == self._last + 1, number == self._last
-        self._last = number
-        if is_same or not is_next:
-            self._until = self._until if is_same else 0
-            return
-        self._pool = self._pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="read ahead")
-        self._coming = {n: f for n, f in self._coming.items() if not f.done()}
-        for later in range(max(number + 1, self._until), min(number + 1 + _AHEAD, end)):
-            if later not in self._coming:
-                self._coming[later] = self._pool.submit(self._load, pieces(later))
-            self._until = later + 1
-
-    def coming(self, number: int) -> Future[None] | None:
-        """The loading of a segment, if it was begun."""
+    def expect(
+        self, number: int, pieces: Callable[[int], Pieces]
+    ) -> Future[memoryview | None] | None:
+        """The bytes of segment `number`, which is read now, if they were loaded ahead; the caller
+        holds a lock.
+        """
+        if number not in self._positions:
+            is_next = number - 1 in self._positions
+            self._positions.pop(number - 1, None)
+            self._positions[number] = None
+            if len(self._positions) > _STREAMS:
+                del self._positions[next(iter(self._positions))]
+            if is_next:
+                self._load_after(number, pieces)
         return self._coming.get(number)
 
-    def _load(self, pieces: Pieces) -> None:
-        """Let the reader keep the checked chunks of a segment."""
-        for _, ref in pieces:
-            if ref != HOLE:
-                with suppress(HaulbackError):
-                    self._reader.chunk(ref)
+    def _load_after(self, number: int, pieces: Callable[[int], Pieces]) -> None:
+        self._pool = self._pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="read ahead")
+        kept = {at + i for at in self._positions for i in range(_AHEAD + 1)}
+        self._coming = {at: future for at, future in self._coming.items() if at in kept}
+        for later in range(number + 1, min(number + 1 + _AHEAD, self._end)):
+            if later not in self._coming:
+                self._coming[later] = self._pool.submit(self._load, pieces(later))
+
+    def _load(self, pieces: Pieces) -> memoryview | None:
+        """The checked bytes of a segment; None if it is empty, or a chunk cannot be read."""
+        if all(ref == HOLE for _, ref in pieces):
+            return None
+        try:
+            if (run := self._run(pieces)) is not None:
+                return run
+            chunks = [bytes(n) if ref == HOLE else self._reader.chunk(ref) for n, ref in pieces]
+        except HaulbackError:
+            return None
+        return memoryview(b"".join(chunks))
+
+    def _run(self, pieces: Pieces) -> memoryview | None:
+        """The bytes of a segment whose chunks follow each other in one group."""
+        name = pieces[0].ref.group
+        if any(ref.group != name for _, ref in pieces):
+            return None
+        group = self._reader.checked(name, [ref.id for _, ref in pieces])
+        if group is None:
+            return None
+        places = [group.places[ref.id] for _, ref in pieces]
+        low = end = places[0][0]
+        for (length, _), place in zip(pieces, places, strict=True):
+            if place != (end, length):
+                return None
+            end += length
+        return memoryview(group.data)[low:end]
+
+
+def stored_disks(manifest: Manifest, reader: Reader) -> dict[str, StoredDisk]:
+    """The disks of a backup by name, all read through one reader."""
+    return {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}

@@ -111,9 +111,8 @@ def verify(
 ) -> VerifyReport:
     """Check a repository, or a share of its packs.
 
-    Damage becomes a finding, never an exception.  The meter of `resources` gets the number of
-    stored bytes read.
-    Raises Unavailable when the destination does not answer.
+    Damage becomes a finding, never an exception. The meter of `resources` gets the number of stored
+    bytes read. Raises Unavailable when the destination does not answer.
     """
     return _Verify(repository, depth, resources, order or CheckOrder()).run()
 

@@ -33,7 +33,7 @@ from haulback.repository.pages import ChunkRef
 from haulback.repository.resources import Resources
 from haulback.repository.segment import Segment
 
-_QUEUED_GROUPS = 6  # groups that wait for a thread, which limits the memory
+_QUEUED_GROUPS = 3  # groups that wait for a thread, which limits the memory
 # Number of chunks in memory beyond which they move into a local index file.
 _NEW_CHUNKS_IN_MEMORY = 1 << 16
 _COPIED_GROUPS_IN_MEMORY = 1 << 12
@@ -116,6 +116,30 @@ class Writer:
         """Store chunks (id, bytes) unless they are stored already; call it in batches."""
         return self._add(chunks, self._data)
 
+    def add_segment(
+        self, chunks: Sequence[tuple[bytes, memoryview]], data: memoryview
+    ) -> tuple[list[ChunkRef], memoryview]:
+        """Store the chunks (id, bytes) that `data`, the memory of a segment, consists of.
+
+        Unless some of them are stored already, the writer keeps the memory as a group, which saves
+        a copy, and returns other memory of this length in place of it.
+        """
+        stored = self._stored([chunk for chunk, _ in chunks])
+        is_new = len(stored) == len(chunks) and not any(stored.values())
+        if len(data) != GROUP_BYTES or not is_new or not self._new.keys().isdisjoint(stored):
+            return self._add(chunks, self._data, stored), data
+        assert isinstance(data.obj, bytearray)
+        other, group = self._data.new_memory(0), Group(self._new_id(), data)
+        at = 0
+        for chunk, piece in chunks:
+            group.places[chunk], at = (at, len(piece)), at + len(piece)
+        self._new.update(dict.fromkeys(stored, group.id))
+        self._encode(group, _Memory(data.obj, other.record), self._data)
+        if len(self._new) > _NEW_CHUNKS_IN_MEMORY:
+            self._flush()
+        refs = [ChunkRef(chunk, self._hints.get(chunk, group.id)) for chunk in stored]
+        return refs, memoryview(other.plain)
+
     def add_page(self, page: bytes) -> ChunkRef:
         return self._add([(self._keys.chunk_id(page), memoryview(page))], self._pages)[0]
 
@@ -172,10 +196,17 @@ class Writer:
         for pack in self._packs:
             pack.abandon()
 
-    def _add(self, chunks: Sequence[tuple[bytes, memoryview]], stream: _Stream) -> list[ChunkRef]:
+    def _add(
+        self,
+        chunks: Sequence[tuple[bytes, memoryview]],
+        stream: _Stream,
+        stored: dict[bytes, bytes | None] | None = None,
+    ) -> list[ChunkRef]:
+        """Store chunks; `stored` has the groups of those that may be reused, if they are known."""
         refs = []
-        unknown = [chunk for chunk, _ in chunks if chunk not in self._new]
-        stored = self._stored(unknown) if unknown else {}
+        if stored is None:
+            unknown = [chunk for chunk, _ in chunks if chunk not in self._new]
+            stored = self._stored(unknown) if unknown else {}
         for chunk, data in chunks:
             group = self._new.get(chunk) or stored[chunk] or self._append(chunk, data, stream)
             refs.append(ChunkRef(chunk, self._hints.get(chunk, group)))
@@ -217,9 +248,12 @@ class Writer:
     def _close_group(self, stream: _Stream) -> None:
         if stream.group and stream.memory:
             group, memory = stream.group.close(), stream.memory
-            future = self._pool.submit(encode, group, self._keys, memory.record)
-            stream.queue.append((group, memory, future))
             stream.group = stream.memory = None
+            self._encode(group, memory, stream)
+
+    def _encode(self, group: Group, memory: _Memory, stream: _Stream) -> None:
+        future = self._pool.submit(encode, group, self._keys, memory.record)
+        stream.queue.append((group, memory, future))
         self._drain(stream, _QUEUED_GROUPS)
 
     def _drain(self, stream: _Stream, keep: int) -> None:

@@ -58,7 +58,10 @@ class KeyVault:
             _make(path)
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
-            raise WrongKey(f"{path} is not a server key of {_KEY_BYTES} bytes; restore it")
+            raise WrongKey(
+                f"{path} is not a server key of {_KEY_BYTES} bytes; put a copy of "
+                "the file back (docs/howto/when-the-server-key-is-lost.md)"
+            )
         return cls(key, path)
 
     @property

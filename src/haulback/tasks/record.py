@@ -141,7 +141,7 @@ class Task(msgspec.Struct, kw_only=True):
 class NewBackup(msgspec.Struct, kw_only=True):
     """A backup record that a plan creates at once, before data is read.
 
-    `copy_of` is the backup of which a copy is another location, None for a backup.
+    `copy_of` is the backup that a copy belongs to, None for a backup.
     """
 
     guid: str

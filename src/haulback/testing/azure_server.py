@@ -85,13 +85,13 @@ class AzureServer:
 
     def make_container(self, name: str) -> None:
         """Create an empty container."""
-        self._ask("PUT", name, "restype=container")
+        self._request("PUT", name, "restype=container")
 
     def remove_container(self, name: str) -> None:
         """Delete a container with its objects."""
-        self._ask("DELETE", name, "restype=container")
+        self._request("DELETE", name, "restype=container")
 
-    def _ask(self, method: str, container: str, query: str) -> None:
+    def _request(self, method: str, container: str, query: str) -> None:
         moment = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
         headers = {"x-ms-date": moment, "x-ms-version": _VERSION}
         lines = "\n".join(f"{name}:{value}" for name, value in sorted(headers.items()))

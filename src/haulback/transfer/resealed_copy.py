@@ -91,7 +91,7 @@ class ResealedCopy:
             yield ManifestDisk(disk.name, stored, disk.format, disk.definition)
 
     def _changed(self, source: MapReader, was: MapReader, old: MapReader) -> DiskMap:
-        """A disk as the changes of `was`; the whole disk if the map of the base `old` is
+        """Store a disk as changes of `was`, or the whole disk if the map of the base `old` is
         damaged.
         """
         try:

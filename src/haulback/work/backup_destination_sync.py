@@ -20,8 +20,9 @@ from haulback.units import duration, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.catalogue import read_catalogue, write_extract_if_old
+from haulback.work.support.family_slot import let_family_open
 from haulback.work.support.rate_limit import RateLimit
-from haulback.work.support.young_backup import let_be_listed
+from haulback.work.support.recent_backup import let_be_listed
 
 
 def run(context: TaskContext) -> Results:
@@ -33,6 +34,7 @@ def run(context: TaskContext) -> Results:
     results: Results = {"copied": [], "sealedAnew": not source.is_of_family(target)}
     if results["sealedAnew"]:
         context.log("the destinations have different keys: the data is decrypted and sealed again")
+    let_family_open(context, target, order.family)
     for wanted in order.copies:
         let_be_listed(context, source, wanted.source)
     context.log(

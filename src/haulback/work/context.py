@@ -88,6 +88,11 @@ class RepositoryAccess(Protocol):
         Raises Conflict if the destination holds another repository than before.
         """
 
+    def open_for_backup(self, record: BackupDestination) -> Repository:
+        """The repository on a destination, for an EXPORT or a STORE: what the process read a short
+        time ago is not read again where an old answer does no harm.
+        """
+
     def store(self, record: BackupDestination) -> ObjectStore:
         """A destination for adding and reading objects; its `delete` raises Forbidden without a
         grant.

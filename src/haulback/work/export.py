@@ -17,7 +17,7 @@ from haulback.repository.repository import Draft
 from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.phases import phase
-from haulback.work.support.young_backup import let_be_listed
+from haulback.work.support.recent_backup import let_be_listed
 
 _NAMED = 32  # disks that the log lists
 
@@ -34,7 +34,7 @@ class _Export:
     def __init__(self, context: TaskContext) -> None:
         self._context, self._order = context, context.order
         self._machines = context.machines.open(self._order.hypervisor)
-        self._repository = context.repositories.open(self._order.destination)
+        self._repository = context.repositories.open_for_backup(self._order.destination)
         self.warnings: list[str] = []
 
     def run(self) -> Results:

@@ -18,7 +18,7 @@ from haulback.transfer.restore import (
     wanted_of,
 )
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.locations import OpenLocation, read_at_any, told
+from haulback.work.support.locations import OpenLocation, read_at_any, read_from
 from haulback.work.support.machine_mark import MARK
 from haulback.work.support.phases import phase
 
@@ -64,7 +64,7 @@ def _made_before(context: TaskContext, machines: MachineSource) -> _Made | None:
             machines.sweep(context.server.needed())  # completes the steps after the definition
             machine = machines.machine(machine.uuid)
             made = RestoredMachine(machine, [], context.order.name)
-            return _Made(made, told(SourceLocation()))
+            return _Made(made, read_from(SourceLocation()))
     return None
 
 
@@ -75,7 +75,7 @@ def _make(context: TaskContext, machines: MachineSource) -> _Made:
         context,
         first,
         order.others,
-        lambda at: _Made(_make_from(context, machines, at), at.told()),
+        lambda at: _Made(_make_from(context, machines, at), at.read_from()),
     )
 
 

@@ -7,7 +7,7 @@ from haulback.drivers.hypervisor import HypervisorResource as Seat
 from haulback.drivers.hypervisor import Inventory
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.machine_report import broken, placed, told
+from haulback.work.support.machine_report import failure_row, location_row, machine_row
 
 _NAMED = 1000  # unreadable machines that the report names; a host with more is not judged
 
@@ -19,10 +19,11 @@ def run(context: TaskContext) -> Results:
     _tell(context, inventory)
     return {
         "machines": [
-            told(machine) | placed(machine.uuid, inventory) for machine in inventory.machines
+            machine_row(machine) | location_row(machine.uuid, inventory)
+            for machine in inventory.machines
         ],
         "problems": len(inventory.problems),
-        "unreadable": [broken(problem) for problem in inventory.problems[:_NAMED]],
+        "unreadable": [failure_row(problem) for problem in inventory.problems[:_NAMED]],
         "networks": _places(inventory.networks),
         "storages": _places(inventory.pools),
     }

@@ -53,7 +53,7 @@ def run(context: TaskContext) -> Results:
             if picture and len(picture) <= _SCREEN_BYTES
             else None,
         )
-    return {"evidence": msgspec.to_builtins(evidence), "warnings": left, **location.told()}
+    return {"evidence": msgspec.to_builtins(evidence), "warnings": left, **location.read_from()}
 
 
 def _machine(manifest: Manifest) -> Machine:

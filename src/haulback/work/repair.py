@@ -11,9 +11,10 @@ from haulback.repository.repair import RepairContext, repair
 from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import complete_report
+from haulback.work.support.family_slot import let_family_open
 from haulback.work.support.pause import pause
 from haulback.work.support.phases import phase
-from haulback.work.support.young_backup import await_lists, expected_backups
+from haulback.work.support.recent_backup import await_lists, expected_backups
 
 _SAID = 500  # lines that the log has at most
 _PATIENCE = 60.0  # seconds; recorded damage plans a VERIFY, which often runs when a repair begins
@@ -44,6 +45,8 @@ def run(context: TaskContext) -> Results:
         context.log(f"lost: {loss}")
     results: Results = {"actions": done.actions[:_SAID], "aside": done.aside[:_SAID]}
     results["losses"] = len(done.losses)
+    if done.is_applied:
+        let_family_open(context, repository, order.family)
     if done.after:
         expected = expected_backups(context, repository, done.after)
         complete = complete_report(order.destination.guid, done.after, expected)

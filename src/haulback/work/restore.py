@@ -15,7 +15,7 @@ from haulback.repository.backup_loss import check_backup, check_together
 from haulback.repository.manifest import ManifestDisk
 from haulback.repository.restore import restore_disk
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.locations import OpenLocation, opened_family, read_at_any, told
+from haulback.work.support.locations import OpenLocation, opened_family, read_at_any, read_from
 from haulback.work.support.phases import phase
 
 
@@ -29,19 +29,19 @@ def run(context: TaskContext) -> Results:
     target = context.staging.restore_folder(order.path)
     if target.made:
         context.log("an earlier attempt restored everything already")
-        return {"path": str(target.made), **told(SourceLocation())}
+        return {"path": str(target.made), **read_from(SourceLocation())}
     location = read_at_any(
         context, first, order.others, lambda at: _write_all(context, at, target.folder)
     )
     context.progress.confirm()
     path = str(target.commit())
     context.log(f"the folder {path} is complete")
-    return {"path": path, **location.told()}
+    return {"path": path, **location.read_from()}
 
 
 def _point(context: TaskContext, location: OpenLocation) -> Results:
     context.log(f"the restore reads from {location.place.destination.name}")
-    return {"disks": len(location.manifest.disks), **location.told()}
+    return {"disks": len(location.manifest.disks), **location.read_from()}
 
 
 def _check(context: TaskContext, order: RestoreOrder) -> Results:
@@ -63,7 +63,7 @@ def _check_at(context: TaskContext, location: OpenLocation) -> Results:
     with phase(context, "all data of the backup was found") as checking:
         check_backup(location.repository, location.manifest.backup, meter, skip)
         checking.moved = total
-    return {"checked": True, **location.told()}
+    return {"checked": True, **location.read_from()}
 
 
 def _check_together(context: TaskContext, location: OpenLocation) -> Results:
@@ -74,7 +74,7 @@ def _check_together(context: TaskContext, location: OpenLocation) -> Results:
     meter, skip = context.progress.meter, context.order.skip
     together = [location.repository, *opened_family(location)]
     check_together(together, location.manifest.backup, meter, skip)
-    return {"checked": True, **location.told()}
+    return {"checked": True, **location.read_from()}
 
 
 def _expect(context: TaskContext, location: OpenLocation) -> int:

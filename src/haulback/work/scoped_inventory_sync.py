@@ -7,7 +7,7 @@ from haulback.drivers.hypervisor import MachineSource, Problem
 from haulback.errors import HaulbackError, NotFound
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.machine_report import broken, told
+from haulback.work.support.machine_report import failure_row, machine_row
 
 
 def run(context: TaskContext) -> Results:
@@ -16,13 +16,13 @@ def run(context: TaskContext) -> Results:
     reports, unreadable, missing = [], [], []
     for uuid in order.uuids:
         try:
-            reports.append(told(machines.machine(uuid)))
+            reports.append(machine_row(machines.machine(uuid)))
         except NotFound:
             missing.append(uuid)
         except HaulbackError as error:
             machines.check()  # the machine's location exists, but the machine is unreadable
             context.log(f"{uuid}: {error.message}")
-            unreadable.append(broken(Problem(uuid, error.message, uuid)))
+            unreadable.append(failure_row(Problem(uuid, error.message, uuid)))
     context.log(f"{len(reports)} of {len(order.uuids)} machines were read")
     results: Results = {"machines": reports, "unreadable": unreadable}
     return results | (_whole_look(context, machines, missing, unreadable) if missing else {})
@@ -42,7 +42,7 @@ def _whole_look(
     """
     machines.check()
     whole = machines.inventory()
-    problems = [broken(problem) for problem in whole.problems]
+    problems = [failure_row(problem) for problem in whole.problems]
     gone = []
     for uuid in set(missing) - {machine.uuid for machine in whole.machines}:
         place = context.order.places.get(uuid)

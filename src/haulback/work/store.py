@@ -13,7 +13,7 @@ from haulback.repository.group import GROUP_BYTES
 from haulback.repository.group_cache import NearGroups
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
-from haulback.repository.stored_disk import StoredDisk
+from haulback.repository.stored_disk import stored_disks
 from haulback.transfer.store import store_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.phases import phase
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 20.0  # seconds to find the file systems
 
 def run(context: TaskContext) -> Results:
     order: StoreOrder = context.order
-    repository = context.repositories.open(order.destination)
+    repository = context.repositories.open_for_backup(order.destination)
     folder = context.staging.of(order.staging)
     try:
         draft = repository.read_draft(folder, order.backup)
@@ -60,7 +60,7 @@ def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -
     """The file systems of the backup, for later mounts; the backup is valid without the list."""
     reader = repository.reader(look=repository.seen)
     reader.near = NearGroups(repository.groups, GROUP_BYTES)  # the next backup needs most of them
-    disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
+    disks = stored_disks(manifest, reader)
     try:
         with (
             phase(context, "the file systems were read") as looking,

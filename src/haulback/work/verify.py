@@ -16,7 +16,7 @@ from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import CompletedReport, complete_report
 from haulback.work.support.phases import phase
-from haulback.work.support.young_backup import expected_backups, leave_out_young
+from haulback.work.support.recent_backup import expected_backups, leave_out_young
 
 _NOTED_EVERY = 8  # packs, 512 MiB, that a VERIFY reads again after the death of a node
 _NAMED = 100  # unknown backups that a report names

@@ -19,6 +19,7 @@ from haulback.contract.destination_types import (
 )
 from haulback.destinations.folder import Folder
 from haulback.errors import Malformed, Unavailable
+from haulback.inventory.destination_types import chosen
 
 FOLDER = TYPES[0]
 
@@ -30,6 +31,24 @@ class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ATTIC = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
+
+
+def test_a_type_is_named_in_any_case_and_a_setting_by_its_likely_name():
+    assert chosen("s3") is chosen("S3")
+    with pytest.raises(Malformed, match="'bandwidth' may be meant"):
+        read_settings(chosen("S3"), None, ["bandwith=20M"], [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("AZURE", ["account=haulbackstore", "container=vault"]),
+        ("SFTP", ["host=backup", "user=haulback", "path=/srv/b", "knownHosts=a ssh-ed25519 AAAA"]),
+    ],
+)
+def test_a_destination_without_any_of_its_secrets_is_refused(kind: str, given: list[str]):
+    with pytest.raises(Malformed, match="name one of the secrets"):
+        read_settings(chosen(kind), None, given, [])
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ def test_any_error_of_a_command_is_one_line_with_the_remedy(
     [
         ("[Errno 111] Connection refused", "start the server, or name another by --server"),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "write http://"),
-        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "--trust or HAULBACK_TRUST"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "HAULBACK_TRUST=FILE"),
         ("[Errno -2] Name or service not known", "correct the name of the machine"),
         ("Server disconnected without sending a response.", "write https://"),
     ],

@@ -95,9 +95,23 @@ def test_details_of_another_form_are_left_out(web: Web, client: Client, details:
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_an_error_of_a_proxy_is_told_from_one_of_the_server(web: Web, client: Client, status: int):
-    web.says({"error": "upstream"}, status)
-    with pytest.raises(Unavailable, match=f"^a proxy in front of the server answered {status}$"):
+    for body in ({"error": "upstream"}, b"<html>Bad Gateway</html>"):
+        web.says(body, status)
+        with pytest.raises(Unavailable, match=f"^a proxy in front of the server answered {status}"):
+            client.api.get("/x")
+
+
+def test_a_server_with_tls_that_was_asked_without_is_named_with_https(web: Web, client: Client):
+    web.says(b"<html>The plain HTTP request was sent to HTTPS port</html>", 400)
+    with pytest.raises(Unavailable, match="write https://"):
         client.api.get("/x")
+
+
+def test_the_url_of_a_server_may_have_the_path_of_its_api(web: Web):
+    web.says([])
+    with Client(f"{web.url}/api/") as client:
+        client.api.get("/x")
+    assert client.url == web.url
 
 
 def test_an_unknown_error_is_an_error_all_the_same(web: Web, client: Client):

@@ -33,6 +33,15 @@ from tests.hosts import needs_sshd
 
 pytestmark = needs_sshd
 # A server whose user has a quota: no file may grow beyond 1 MiB.
+# A private key with a passphrase.
+LOCKED = """-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABCARrowxP
+bTNNizvHavU/l9AAAAEAAAAAEAAAAzAAAAC3NzaC1lZDI1NTE5AAAAIOkqC2zSzwbKqTRN
+P4l/fZiouHbOg9zs8+xWhqKKMDbZAAAAkA0TCV6y3Dkg6gbRwC8zTYF1fuUkxUUrovfEyV
+BSCiu6Ro0k5NLR8YG8zFoyAfpu6Bs2uoeC/BWKA6GcAdNAYZtfASFFp55aHbn3gZv/l14W
+nXN7WpXO3O115hgDtf0DtnvHJQ6DUIG8Gf2cDV9NxD6q16Bz7T2MjjjZyfM9mRpctiE5tm
+PTD9E04GzAxMJb2g==
+-----END OPENSSH PRIVATE KEY-----"""
 QUOTA = """#!/bin/sh
 trap '' XFSZ
 ulimit -f 1024
@@ -91,6 +100,8 @@ def test_a_wrong_key_or_user_names_the_settings():
     [
         ({"key": ""}, "key: name the private key"),
         ({"key": "nonsense"}, "key: this is no private key"),
+        ({"key": "ssh-ed25519 AAAA me"}, "key: this is a public key; give the private key"),
+        ({"key": LOCKED}, "key: the key has a passphrase; give one without"),
         ({"knownHosts": "nonsense"}, "knownHosts: give the lines"),
     ],
 )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from haulback.drivers.libvirt.connection import Host
-from haulback.errors import Unavailable
+from haulback.drivers.libvirt.connection import Domain, Host
+from haulback.errors import HaulbackError, Unavailable
 
-pytest.importorskip("libvirt")
+libvirt = pytest.importorskip("libvirt")
 
 
 def refused(uri: str) -> str:
@@ -49,3 +49,22 @@ def test_a_socket_that_the_user_may_not_use_is_refused_with_the_group(tmp_path: 
 
 def test_a_url_that_names_no_driver_is_refused_with_the_way_to_try_it():
     assert "virsh -c" in refused("test:///nowhere")
+
+
+class Guarded:
+    """A machine of a host whose access control denies the secrets of machines."""
+
+    def UUIDString(self) -> str:
+        return "u"
+
+    def XMLDesc(self, flags: int) -> str:
+        denied = libvirt.libvirtError("")
+        text = "access denied: 'domain' denied 'read-secure' access"
+        denied.err = (libvirt.VIR_ERR_ACCESS_DENIED, 0, text, 2, "", "", "", 0, 0)
+        raise denied
+
+
+def test_a_host_that_shows_no_secrets_is_refused_with_the_right_that_the_node_needs():
+    for read in (Domain(Guarded()).with_passwords, Domain(Guarded()).migratable):
+        with pytest.raises(HaulbackError, match="need read-secure"):
+            read()

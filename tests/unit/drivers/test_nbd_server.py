@@ -46,6 +46,23 @@ def test_a_stored_disk_reads_as_it_was(stored: StoredDisk):
     assert not any(covered)
 
 
+def test_a_reply_holds_no_bytes_of_the_reply_before(tmp_path: Path):
+    with NbdServer(tmp_path / "nbd", {"vda": MemoryDisk(DATA)}):
+        export = connect(str(tmp_path / "nbd"), "vda")
+        for low, length in (
+            (0, MIB),
+            (3 * MIB, 64 * KIB),
+            (5, 3),
+            (4 * MIB, 2 * MIB - 9),
+            (1, MIB),
+        ):
+            length = min(length, len(DATA) - low)
+            buffer = bytearray(b"?" * length)
+            export.read_into(low, memoryview(buffer))
+            assert buffer == DATA[low : low + length]
+        export.close()
+
+
 @needs_qemu_img
 def test_qemu_reads_a_stored_disk_over_the_socket(stored: StoredDisk, tmp_path: Path):
     raw = tmp_path / "out.raw"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulback.errors import Malformed, Unavailable
-from haulback.filesystems.file_plan import FilePlan
+from haulback.filesystems.file_plan import FilePlan, FilePlans
 from haulback.filesystems.records import MOST_BYTES, MOST_WINDOW, Content, FilePiece
 from haulback.units import GIB, KIB, MIB
 from tests import shares
@@ -149,3 +149,24 @@ def test_an_unreachable_disk_is_not_asked_again():
     with pytest.raises(Unavailable):
         plan.pieces(MOST_BYTES, MOST_BYTES)
     assert len(requests) == 2
+
+
+def test_threads_that_overtake_each_other_read_a_file_in_few_requests():
+    stored = StoredFile([(64 * MIB, 0)])
+    plan = FilePlan(stored.ask)
+    step = 128 * KIB
+    for at in range(0, 64 * MIB, 4 * step):
+        for ahead in (0, 2, 3, 1):
+            [piece] = plan.pieces(at + ahead * step, step)
+            assert (piece.offset, piece.length) == (at + ahead * step, step)
+    assert len(stored.requests) <= 6
+
+
+def test_the_plans_of_the_files_read_last_are_kept():
+    stored, plans = StoredFile([(MIB, 0)]), FilePlans()
+    for name in (b"/0", b"/1", b"/2", b"/3", b"/0", b"/4", b"/0"):
+        plans.of("vda", name, stored.ask).pieces(0, MIB)
+    assert len(stored.requests) == 5
+    plans.of("vda", b"/1", stored.ask).pieces(0, MIB)
+    plans.of("vdb", b"/0", stored.ask).pieces(0, MIB)
+    assert len(stored.requests) == 7

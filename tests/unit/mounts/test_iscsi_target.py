@@ -60,7 +60,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_daemon_that_does_not_answer_is_named_without_the_secret(tmp_path: Path):
     daemon = Daemon(tmp_path, "127.0.0.1", 3260)
     with pytest.raises(Unavailable, match="took more than 10 s") as error:
-        daemon._ask("account", "new", "--user", "u", "--password", "swordfish")
+        daemon._tgtadm("account", "new", "--user", "u", "--password", "swordfish")
     assert error.value.__cause__ is None
     assert "swordfish" not in str(error.value)
     daemon.close()

@@ -93,7 +93,7 @@ def test_a_missing_backup_is_named(spec: MountSpec, run_folder: Path):
     ],
 )
 def test_the_node_is_told_the_reason_and_no_secret(error: Exception, told: str):
-    assert process._told(error) == told
+    assert process._failure_text(error) == told
 
 
 @pytest.mark.parametrize("is_possible", [True, False])

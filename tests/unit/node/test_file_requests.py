@@ -11,7 +11,8 @@ from haulback.filesystems import browser
 from haulback.filesystems.browser import Browser
 from haulback.filesystems.records import Entries, EntryType, RawEntry
 from haulback.node import file_requests
-from haulback.node.file_requests import DirectoryRequest, _listing
+from haulback.node.file_requests import DirectoryRequest, FileRequestWorker, _listing
+from haulback.units import KIB, MIB
 from tests.unit.repository.scene import MemoryDisk
 from tests.volumes import ext, needs_ext
 
@@ -92,3 +93,50 @@ def test_a_row_and_a_folder_say_why_they_cannot_be_read(image):
         page = _listing(result, DirectoryRequest("m", "vda", "/f", "", 100))
         assert "damaged" in page["reason"]
         assert "plain" not in [item["name"] for item in page["entries"]]
+
+
+class Server:
+    """A server that keeps the pieces of answers."""
+
+    def __init__(self):
+        self.pieces = []
+
+    def answer(self, guid, number, body, *, last, failed):
+        assert number == len(self.pieces)
+        self.pieces.append((bytes(body), last, failed))
+        return True
+
+
+def brought(parts):
+    worker = FileRequestWorker(server := Server(), None)
+    worker._bring("guid", iter(parts))
+    worker.stop()
+    return server.pieces
+
+
+def test_a_download_is_sent_in_pieces_of_some_mib():
+    parts = [os.urandom(256 * KIB) for _ in range(37)]
+    pieces = brought(parts)
+    assert b"".join(body for body, *_ in pieces) == b"".join(parts)
+    assert len(pieces) <= 5
+    assert max(len(body) for body, *_ in pieces) < 3 * MIB
+    assert [last for _, last, _ in pieces] == [False] * (len(pieces) - 1) + [True]
+
+
+def test_an_error_near_the_beginning_is_the_whole_answer():
+    def parts():
+        yield bytes(256 * KIB)
+        raise Malformed("the file system is damaged")
+
+    [(error, last, failed)] = brought(parts())
+    assert (b"the file system is damaged" in error, last, failed) == (True, False, True)
+
+
+def test_bytes_that_come_slowly_do_not_wait_for_a_whole_piece():
+    clock = iter([0.0, 0.5, 1.5, 2.0, 2.5])  # two for a part after a piece, one for others
+    joined = file_requests._joined([b"a", b"b", b"c"], lambda: next(clock))
+    assert list(joined) == [b"ab", b"c"]
+
+
+def test_an_empty_file_is_one_empty_piece():
+    assert brought([]) == [(b"", True, False)]

@@ -76,6 +76,26 @@ def test_a_node_reports_each_damage_of_a_mount_once(home: StateDir):
     home.close()
 
 
+def test_damage_is_told_when_the_first_unmount_did_not_end(home: StateDir):
+    mount = new_guid()
+    progress: Any = None
+    link: Any = Link(mount)
+    folder = home.shares.run_folder(mount)
+    folder.mkdir()
+    (folder / DAMAGE).write_bytes(msgspec.json.encode([DamageReport(new_guid(), found=HOUR)]))
+    link.is_away = True
+    attempts = [TaskMounts(home.shares, progress, link).end(mount) for _ in range(2)]
+    assert [len(met) for met in attempts] == [1, 1]
+    assert not folder.exists()
+    MountSync(link, home).look()
+    link.mount, link.is_away = new_guid(), False  # the server wants another mount now
+    for _ in range(2):
+        MountSync(link, home).look()
+    assert len(link.met) == 1
+    assert TaskMounts(home.shares, progress, link).end(mount) == []
+    home.close()
+
+
 def test_a_time_of_finding_is_moved_to_the_clock_of_the_server():
     report = DamageReport(new_guid(), found=500)
     [moved] = on_server_clock([report], 1_000, node_ms=700)

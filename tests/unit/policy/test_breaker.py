@@ -50,6 +50,11 @@ def test_each_failed_test_doubles_the_wait_up_to_a_quarter_of_an_hour():
     assert pauses == [1, 2, 4, 8, 15, 15]
 
 
+def test_a_breaker_shows_the_reason_of_the_last_failed_test():
+    breaker = failed(opened(), NOW + 1, "permission denied", is_test=True)
+    assert breaker.reason == "permission denied"
+
+
 def test_tasks_that_began_before_the_opening_do_not_lengthen_the_wait():
     breaker = opened()
     assert failed(breaker, NOW + 5, "old", is_test=False) == breaker

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
+from haulback.policy import fires
 from haulback.policy.fires import LISTED, due_now, following
 from haulback.policy.timetable import Daily, Interval, Timetable, due_times
 from tests import shares
@@ -58,6 +59,22 @@ def test_a_long_absence_from_a_frequent_schedule_lists_only_its_newest_times():
     assert choice.runs
     assert choice.runs.at == START + 400 * DAY
     assert len(choice.missed) == LISTED - 1
+
+
+def test_an_absence_of_years_computes_a_bounded_number_of_due_times(monkeypatch):
+    computed = []
+
+    def counted(*args):
+        for due in due_times(*args):
+            computed.append(due)
+            yield due
+
+    monkeypatch.setattr(fires, "due_times", counted)
+    minutely = Interval(timedelta(0), timedelta(hours=24), timedelta(minutes=1))
+    choice = due_now(Timetable(minutely, BERLIN), START, START + 40 * DAY, HOUR)
+    assert choice.runs
+    assert len(choice.missed) == LISTED - 1
+    assert len(computed) < 10_000  # of 57,600
 
 
 def test_a_long_absence_from_a_rare_schedule_is_noticed():

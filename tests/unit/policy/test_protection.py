@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulback.contract.protection import ProtectionState
+from haulback.policy import protection
 from haulback.policy.protection import MachineCase, Promise, judge, rpo_of
 from haulback.policy.timetable import LAST, Cron, Daily, Days, Interval, Timetable, due_times
 
@@ -146,3 +147,18 @@ def test_a_machine_is_late_after_its_rpo_and_not_at_it():
     assert judge(case._replace(rpo=None), NOW) == (ProtectionState.PROTECTED, None)
     assert judge(case._replace(last_good=None), NOW) == (ProtectionState.NEVER, None)
     assert judge(case._replace(governed=False), NOW) == (ProtectionState.UNASSIGNED, None)
+
+
+def test_the_rpo_of_a_frequent_schedule_reads_a_bounded_number_of_due_times(monkeypatch):
+    computed = []
+
+    def counted(*args):
+        for due in due_times(*args):
+            computed.append(due)
+            yield due
+
+    monkeypatch.setattr(protection, "due_times", counted)
+    minutely = Interval(hours(0), hours(24), timedelta(minutes=1))
+    january = Days(months=frozenset({1}))  # whose next gap is eleven months long
+    rpo_of([Promise(Timetable(minutely, UTC_ZONE, january), WINDOW)], NOW)
+    assert len(computed) < 30_000  # of the 44,640 minutes of a January

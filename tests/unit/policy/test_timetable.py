@@ -207,6 +207,18 @@ def test_the_next_due_time_is_the_first_of_those_to_come(week, hour, days, minut
     assert next_due(table, after) == later or later is None
 
 
+def test_a_cron_expression_on_some_days_skips_the_other_days():
+    mondays = Timetable(Cron("0,30 3 * * *"), ZoneInfo("UTC"), Days(weekdays=frozenset({0})))
+    first = ms(datetime(2026, 11, 24, tzinfo=UTC))  # a Tuesday
+    shown = [due.nominal for due in due_times(mondays, first, first + 14 * 86_400_000)]
+    assert [text[:16] for text in shown] == [
+        "2026-11-30T03:00",
+        "2026-11-30T03:30",
+        "2026-12-07T03:00",
+        "2026-12-07T03:30",
+    ]
+
+
 def test_an_expression_that_never_falls_due_is_refused():
     with pytest.raises(CronSimError):
         next_due(Timetable(Cron("0 0 30 2 *"), ZoneInfo("UTC")), 0)

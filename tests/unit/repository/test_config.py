@@ -147,3 +147,34 @@ def test_an_older_version_cannot_open_what_keeps_it_from_writing(root):
     (root / item.name).unlink()
     (root / item.name).write_bytes(b"x")
     assert list(revision_problems(repository.destination, repository.keys)) == [item.name]
+
+
+def test_a_secret_that_is_added_later_opens_the_repository(tmp_path):
+    store, added = Folder(tmp_path), Secret("keyfile", b"a key that is added later, 32 bytes")
+    made = Repository.init(store, SECRET)
+    assert made.let_open(added)
+    assert not made.let_open(added)  # it opens the repository already
+    assert not made.let_open(SECRET)
+    opened = Repository.open(store, added)
+    assert (opened.guid, opened.keys.master, opened.problems) == (made.guid, made.keys.master, {})
+    with pytest.raises(WrongKey):
+        Repository.open(store, PASSPHRASE)
+    opened.objects.survey()
+    assert not opened.objects.strangers
+    for name in (CONFIG, CONFIG_COPY):
+        (tmp_path / name).unlink()
+    with pytest.raises(HaulbackError):  # `repair` writes the configuration again
+        Repository.open(store, SECRET)
+
+
+def test_a_slot_of_another_repository_opens_nothing(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    stores = [Folder(tmp_path / name) for name in "ab"]
+    added = Secret("keyfile", b"a key that is added later, 32 bytes")
+    for store in stores:
+        Repository.init(store, SECRET)
+    Repository.open(stores[0], SECRET).let_open(added)
+    stores[1].store("slots/00000001", stores[0].load("slots/00000001"))
+    with pytest.raises((WrongKey, Damaged)):
+        Repository.open(stores[1], added)

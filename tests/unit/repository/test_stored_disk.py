@@ -3,6 +3,8 @@
 from collections import Counter
 
 from haulback.destinations.folder import Folder
+from haulback.errors import Damaged
+from haulback.repository import stored_disk
 from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
 from haulback.units import KIB, MIB
@@ -56,3 +58,53 @@ def test_a_single_read_loads_no_other_groups(tmp_path, pool):
         assert read(disk, at, 64 * KIB) == data[at : at + 64 * KIB]
     # at most two groups for each read, and the pages of the map
     assert len(counted.loads) <= 3 * 2 + 3
+
+
+def test_readers_at_two_places_are_both_read_ahead_for(tmp_path, pool):
+    disk, data, counted = stored(tmp_path, pool)
+    half = SIZE // 2
+    for at in range(0, half, 256 * KIB):
+        for low in (at, half + at):
+            assert read(disk, low, 256 * KIB) == data[low : low + 256 * KIB]
+    assert set(counted.loads.values()) == {1}
+    assert disk._ahead._coming
+
+
+def test_the_segments_kept_ahead_are_few_and_short(tmp_path, pool):
+    disk, _, _ = stored(tmp_path, pool)
+    for start in range(0, 24, 4):
+        for at in range(start, start + 3):
+            read(disk, at * MIB, 4 * KIB)
+    assert len(disk._ahead._coming) <= stored_disk._STREAMS * (stored_disk._AHEAD + 1)
+    assert len(disk._ahead._positions) <= stored_disk._STREAMS
+    assert {len(future.result()) for future in disk._ahead._coming.values()} == {MIB}
+
+
+def test_damage_ahead_hides_only_the_damaged_chunks(tmp_path, pool):
+    """Segments of repeated noise share chunks, so their groups are no runs."""
+    (tmp_path / "store").mkdir()
+    repository = Repository.init(Folder(tmp_path / "store"), SECRET)
+    data = noise(4 * MIB, 2) + bytes(2 * MIB) + noise(4 * MIB, 2)[::-1] + noise(2 * MIB, 2)
+    manifest = back_up(repository, MemoryDisk(data), tmp_path / "staging", pool)
+    pack = max((tmp_path / "store" / "packs").rglob("*/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+
+    def read_all(disk, order):
+        seen = {}
+        for at in order:
+            try:
+                seen[at] = read(disk, at, 256 * KIB)
+            except Damaged:
+                seen[at] = None
+        return seen
+
+    places = range(0, len(data), 256 * KIB)
+    in_order = read_all(StoredDisk(manifest.disks[0].map, repository.reader()), places)
+    here_and_there = read_all(StoredDisk(manifest.disks[0].map, repository.reader()), places[::-1])
+    assert in_order == here_and_there
+    assert None in in_order.values()
+    for at, part in in_order.items():
+        assert part in (None, data[at : at + 256 * KIB])

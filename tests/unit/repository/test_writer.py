@@ -81,3 +81,30 @@ def test_an_error_of_the_disk_under_a_full_pack_ends_the_writer(tmp_path, pool, 
     with pytest.raises(OutOfSpace):
         store()
     made.abandon()
+
+
+def segment(keys, seeds):
+    """The memory of a segment of 1 MiB, and its chunks of 64 KiB."""
+    data = memoryview(bytearray(b"".join(noise(64 * KIB, seed) for seed in seeds)))
+    pieces = [data[at : at + 64 * KIB] for at in range(0, len(data), 64 * KIB)]
+    return data, [(keys.chunk_id(piece), piece) for piece in pieces]
+
+
+def test_a_segment_of_new_chunks_becomes_a_group_without_a_copy(repository, tmp_path, pool):
+    (tmp_path / "s").mkdir()
+    writer = repository.writer(tmp_path / "s", pool)
+    known, (data, chunks) = {}, segment(repository.keys, range(16))
+    for seeds in (range(16), range(8, 24), [50] * 16, range(100, 115), range(200, 216)):
+        data, chunks = segment(repository.keys, seeds)
+        refs, memory = writer.add_segment(chunks, data)
+        is_taken = seeds in (range(16), range(200, 216))
+        assert (memory is not data) == is_taken
+        assert len(memory) == len(data)
+        known.update({ref: bytes(piece) for ref, (_, piece) in zip(refs, chunks, strict=True)})
+        if is_taken:
+            assert len({ref.group for ref in refs}) == 1
+            memory[:] = bytes(len(memory))  # the next segment of the disk
+    staged = writer.finish()
+    repository.publish_portion(tmp_path / "s", staged)
+    reader = repository.reader()
+    assert {ref: bytes(reader.chunk(ref)) for ref in known} == known

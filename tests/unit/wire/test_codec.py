@@ -81,6 +81,12 @@ def refused(value: Any, kind: Any, field: str = "f") -> Malformed:
         ([], dict[str, int], "f: [] is not an object"),
         ("x", Inner, 'f: "x" is not an object'),
         (5, Ref, "f: 5 is not a guid, or an object with one"),
+        (
+            {"name": "new"},
+            Ref,
+            'f: {"name":"new"} has no guid; add the record by its own request first, '
+            "then name its guid",
+        ),
         ({"guid": 5}, Ref, 'f: {"guid":5} is not a guid, or an object with one'),
         (5, Choice, "f: 5 is not a guid, or an object with one"),
         ("HALF", Mode, 'f: "HALF" is not one of FULL, SMALL'),

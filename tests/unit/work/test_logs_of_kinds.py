@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from haulback.kinds.registry import KINDS
-from haulback.server.services.task_log import told
+from haulback.server.services.task_log import log_lines
 from haulback.tasks.record import LogRow, Task, Waiting
 from haulback.wire import Named
 from haulback.work.registry import WORK
@@ -33,7 +33,7 @@ def task(kind: str, state: str, **more: Any) -> Task:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_log_of_no_kind_is_empty_in_any_state(kind: str):
     for state in STATES:
-        lines = [line.text for line in told(task(kind, state), [], None)]
+        lines = [line.text for line in log_lines(task(kind, state), [], None)]
         assert lines[0] == f"{kind} was requested: machine web"
         if state in STATES[3:]:
             assert lines[-1] == f"{state} after 3.0s: it broke"
@@ -48,13 +48,13 @@ def test_the_work_of_every_kind_logs_its_decisions_or_phases(kind: str):
 
 def test_a_queued_task_tells_in_its_log_what_it_waits_for():
     queued = task("EXPORT", "QUEUED", status_info="the lease ran out")
-    last = told(queued, [], Waiting("a place on local", 3))[-1].text
+    last = log_lines(queued, [], Waiting("a place on local", 3))[-1].text
     assert last == "the task is queued and waits for: a place on local (the lease ran out)"
 
 
 def test_the_start_of_the_last_attempt_stands_before_its_lines_and_a_gap_is_told():
     lines = [LogRow(1, 1500, 1, "first try"), LogRow(9, 2500, 2, "second try")]
-    texts = [line.text for line in told(task("STORE", "RUNNING", attempt=2), lines, None)]
+    texts = [line.text for line in log_lines(task("STORE", "RUNNING", attempt=2), lines, None)]
     assert texts[1] == "first try"
     assert "took the task" in texts[2]
     assert texts[3:] == ["(7 lines were left out here)", "second try"]

@@ -7,10 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.repair import RepairOrder
 from haulback.durable_files import DurableFiles
+from haulback.errors import WrongKey
 from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
 from haulback.work import repair
 from tests.conftest import SECRET
 from tests.unit.transfer.copy_site import CopySite
@@ -52,3 +57,23 @@ def test_a_repair_waits_for_a_verify_before_it_sets_a_damaged_pack_aside(
     results = repair.run(work)
     assert [name.split("/")[1] for name in results["aside"]] == ["packs"]
     assert "waiting 60 s: 1 other tasks use the repository; the wait ends with them" in work.said
+
+
+def test_a_repair_lets_the_key_of_the_first_destination_open_its_copies(
+    tmp_path: Path, pool: ThreadPoolExecutor
+):
+    site = CopySite(tmp_path, pool)  # its copy was made without a slot for the first key
+    copy = site.copy(site.back_up(a_disk())).manifest
+    with pytest.raises(WrongKey):
+        Repository.open(site.place("second"), SECRET)
+    work: Any = Repairing(site)
+    first, work.users = work.order.destination, 0
+    second = msgspec.structs.replace(first, guid="second", name="second")
+    work.order = RepairOrder(second, apply=True, believe=False, family=first)
+    repair.run(work)
+    assert Repository.open(site.place("second"), SECRET).manifest(copy.backup) == copy
+    assert "the key of first opens the copies from now on" in work.said
+    repair.run(work)
+    assert [name for name in work.said if "from now on" in name] == [
+        "the key of first opens the copies from now on"
+    ]

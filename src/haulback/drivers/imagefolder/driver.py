@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -312,13 +311,8 @@ class ImageFolder:
     def _alone(self) -> Iterator[None]:
         """Hold the lock on the root folder: no other process adds, replaces or removes machines."""
         self.check()
-        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            with qemu.holding(handle):
-                yield
-        finally:
-            os.close(handle)
+        with qemu.locked_folder(self.root):
+            yield
 
 
 def _define(folder: Path) -> Definition | None:

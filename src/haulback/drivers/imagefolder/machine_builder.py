@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.imagefolder.definition import FILE, encode, image_names
 from haulback.drivers.images import qemu
-from haulback.drivers.images.image_writer import FORMATS, ImageSink, new_image
+from haulback.drivers.images.image_writer import FORMATS, ImageSink, close_images, new_image
 from haulback.drivers.sink import Sink
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
@@ -88,10 +88,8 @@ class FolderMachine:
         self.abandon()
 
     def _close(self, *, sync: bool) -> None:
-        with ExitStack() as closing:
-            for sink in self._sinks.values():
-                closing.callback(sink.close, sync=sync)
-            self._sinks = {}
+        sinks, self._sinks = self._sinks, {}
+        close_images(sinks.values(), sync=sync)
 
     def _described(self) -> Machine:
         disks = [

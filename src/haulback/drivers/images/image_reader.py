@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
+from haulback.drivers.auto_close import ClosesAtExit
 from haulback.drivers.hypervisor import DiskView, Machine, MachineDisk
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
@@ -51,7 +52,7 @@ class DirtyExtents:
         return self._export.dirty(self._bitmap)
 
 
-class FolderSnapshot:
+class FolderSnapshot(ClosesAtExit):
     """A Snapshot of a stopped machine; its images are open and locked against QEMU.
 
     A running machine cannot be read: its images are locked by QEMU. The snapshot takes ownership of
@@ -96,16 +97,6 @@ class FolderSnapshot:
         with self._open:
             for image in images:
                 image.refuse_if_changed()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            self.close()
-        else:  # the current error must not be hidden by a failure to close
-            with suppress(HaulbackError):
-                self.close()
 
     def _view(self, image: Image, base: str | None) -> DiskView:
         if image.is_raw:

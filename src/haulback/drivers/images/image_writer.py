@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -52,6 +53,13 @@ def new_image(path: Path, disk: MachineDisk) -> ImageSink:
     """Create an empty image for a disk and return its sink."""
     kind: type[Qcow2File | RawFile] = Qcow2File if disk.format == "qcow2" else RawFile
     return kind(path, disk.size, allocate=disk.allocate)
+
+
+def close_images(sinks: Iterable[ImageSink], *, sync: bool) -> None:
+    """Close all sinks, also those after a sink that fails; raises the last error."""
+    with ExitStack() as closing:
+        for sink in sinks:
+            closing.callback(sink.close, sync=sync)
 
 
 def _sync(path: Path) -> None:

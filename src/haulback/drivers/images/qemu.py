@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -19,6 +20,7 @@ import msgspec
 from haulback import credentials
 from haulback.drivers.images.image import in_a_moment, in_use
 from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
+from haulback.durable_files import translate
 from haulback.errors import Malformed, Unavailable, Unsupported
 
 _PATIENCE = 120  # seconds for a tool to finish
@@ -83,6 +85,24 @@ def holding(lock: int) -> Iterator[None]:
         yield
     finally:
         _held.reset(before)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold the exclusive lock on a folder, which QEMU tools that run meanwhile inherit.
+
+    Raises the translated error if the folder cannot be opened.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise translate(error, folder) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with holding(handle):
+            yield
+    finally:
+        os.close(handle)
 
 
 def require() -> None:

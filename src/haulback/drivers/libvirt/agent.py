@@ -45,7 +45,7 @@ class Agent:
     def answers(self) -> bool:
         """Whether the agent responds."""
         with suppress(HaulbackError):
-            self._ask("guest-ping", seconds=2)
+            self._execute("guest-ping", seconds=2)
             return True
         return False
 
@@ -55,12 +55,12 @@ class Agent:
         Raises Unavailable when the script takes longer than `seconds`.
         """
         shell = {"path": "/bin/sh", "arg": ["-c", script, "sh", *words], "capture-output": True}
-        begun = self._ask("guest-exec", shell)
+        begun = self._execute("guest-exec", shell)
         if not isinstance(process := begun.get("pid"), int):
             raise _nonsense()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            status = self._ask("guest-exec-status", {"pid": process})
+            status = self._execute("guest-exec-status", {"pid": process})
             if status.get("exited"):
                 return _ended(status)
             time.sleep(0.1)
@@ -85,18 +85,18 @@ class Agent:
         # The agent creates files that all users may read and write, but keeps the mode of an
         # existing file: so the file is created first, with mode 0600.
         self._must('umask 077; rm -f "$1"; set -C; : > "$1"', 60, place)
-        handle = self._asked("guest-file-open", {"path": place, "mode": "w"})
+        handle = self._execute_any("guest-file-open", {"path": place, "mode": "w"})
         try:
             for part in parts:
                 for low in range(0, len(part), _PIECE):
                     self._put(handle, part[low : low + _PIECE])
         finally:
-            self._asked("guest-file-close", {"handle": handle})
+            self._execute_any("guest-file-close", {"handle": handle})
 
     def _put(self, handle: object, piece: bytes) -> None:
         """Write a piece completely. Raises Unavailable for a short write, as on a full disk."""
         text = base64.b64encode(piece).decode()
-        done = self._ask("guest-file-write", {"handle": handle, "buf-b64": text})
+        done = self._execute("guest-file-write", {"handle": handle, "buf-b64": text})
         if done.get("count") != len(piece):
             raise Unavailable("the guest wrote only a part of the tar; is its disk full?")
 
@@ -105,15 +105,15 @@ class Agent:
         if code:
             raise Malformed(f"the guest says: {said.strip()[-500:] or f'it ended with {code}'}")
 
-    def _ask(
+    def _execute(
         self, command: str, arguments: JsonObject | None = None, seconds: int = 10
     ) -> JsonObject:
-        found = self._asked(command, arguments, seconds)
+        found = self._execute_any(command, arguments, seconds)
         if not isinstance(found, dict):
             raise _nonsense()
         return found
 
-    def _asked(
+    def _execute_any(
         self, command: str, arguments: JsonObject | None = None, seconds: int = 10
     ) -> object:
         asked = {"execute": command, **({"arguments": arguments} if arguments else {})}

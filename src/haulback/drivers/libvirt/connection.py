@@ -33,6 +33,10 @@ except ImportError:
 
 _AGENT_SECONDS = 10  # timeout of a guest agent command
 _JOB_SECONDS = 30  # timeout for a backup job to end
+_RIGHT = (
+    "give the node this right in libvirt's access control (polkit: org.libvirt.api.domain.*; "
+    "the move to another host and restores over a machine with passwords need read-secure)"
+)
 _REMEDY = "install libvirt's binding (`pip install 'haulback[libvirt]'`; it needs libvirt-dev)"
 
 
@@ -464,6 +468,8 @@ def _user() -> str:
 def _error(error: Any) -> Exception:
     text = f"libvirt: {error}"
     code = error.get_error_code()
+    if code in (libvirt.VIR_ERR_ACCESS_DENIED, libvirt.VIR_ERR_OPERATION_DENIED):
+        text = f"{text}; {_RIGHT}"
     kinds: dict[int, Callable[[str], Exception]] = {
         libvirt.VIR_ERR_NO_DOMAIN: NotFound,
         libvirt.VIR_ERR_NO_STORAGE_POOL: NotFound,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -56,7 +54,6 @@ from haulback.drivers.libvirt.volumes import (
 )
 from haulback.drivers.source import Source
 from haulback.durable_files import DurableFiles as Files
-from haulback.durable_files import translate
 from haulback.errors import (
     HaulbackError,
     Malformed,
@@ -430,16 +427,8 @@ class LibvirtHost:
 
         QEMU tools that run meanwhile inherit the lock; see `qemu.holding`.
         """
-        try:
-            handle = os.open(self.storage, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise translate(error, self.storage) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            with qemu.holding(handle):
-                yield
-        finally:
-            os.close(handle)
+        with qemu.locked_folder(self.storage):
+            yield
 
 
 def _started(domain: Domain, machine: Machine) -> Machine:

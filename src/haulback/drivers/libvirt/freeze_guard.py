@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import select
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from typing import Self
 
-from haulback import credentials
+from haulback.drivers.libvirt import guard_process
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.errors import HaulbackError, Unavailable
 
@@ -32,14 +31,7 @@ class GuestFreeze:
 
     def __init__(self, uri: str, domain: Domain, deadline: int = DEADLINE) -> None:
         self._domain, self.held = domain, False
-        self._guard = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, uri, domain.uuid, str(deadline)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=credentials.for_children(),
-            start_new_session=True,
-        )
+        self._guard = guard_process.start(__spec__.name, uri, domain, deadline)
 
     def __enter__(self) -> Self:
         try:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 
-from haulback import credentials
+from haulback.drivers.libvirt import guard_process
 from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.errors import Conflict, HaulbackError, Unavailable
@@ -79,14 +79,7 @@ def around(
 
 
 def _guard(uri: str, domain: Domain, after: str, deadline: int) -> subprocess.Popen[bytes]:
-    guard = subprocess.Popen(
-        [sys.executable, "-m", __spec__.name, uri, domain.uuid, str(deadline)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=credentials.for_children(),
-        start_new_session=True,
-    )
+    guard = guard_process.start(__spec__.name, uri, domain, deadline)
     assert guard.stdin
     assert guard.stdout
     try:

@@ -53,7 +53,7 @@ def take(uri: str, host: Host, domain: Domain, name: str) -> str:
     nodes = [_node(live, volume) for volume in volumes]
     agent = live_backup.has_agent(live)
     with GuestFreeze(uri, domain) if agent else nullcontext() as frozen:
-        _ask(domain, "transaction", actions=[_action(node, name) for node in nodes])
+        _command(domain, "transaction", actions=[_action(node, name) for node in nodes])
     return "APPLICATION" if frozen and frozen.held else "CRASH"
 
 
@@ -118,7 +118,7 @@ def _remove_live(
             # A missing snapshot is an error only if all disks were found to have it.
             with suppress(Unavailable) if not snapshot.whole else nullcontext():
                 node = _node(live, volume)
-                _ask(domain, "blockdev-snapshot-delete-internal-sync", device=node, name=name)
+                _command(domain, "blockdev-snapshot-delete-internal-sync", device=node, name=name)
     return sorted(unwanted)
 
 
@@ -136,7 +136,7 @@ def _node(live: str, volume: DomainDisk) -> str:
     raise Unsupported(f"{volume.name}: this libvirt does not report QEMU's name of the disk")
 
 
-def _ask(domain: Domain, command: str, **arguments: object) -> None:
+def _command(domain: Domain, command: str, **arguments: object) -> None:
     """Send a QMP command. Raises Unavailable, with QEMU's message, when QEMU refuses it."""
     answer = domain.ask_qemu(json.dumps({"execute": command, "arguments": arguments}))
     try:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import msgspec
 
+from haulback.drivers.auto_close import ClosesAtExit
 from haulback.drivers.hypervisor import DiskView, Machine
 from haulback.drivers.images.image_reader import DirtyExtents, TrackingBitmap
 from haulback.drivers.libvirt.cleanup import SOCKET
@@ -48,7 +49,7 @@ class BackupJob(NamedTuple):
     frozen: bool
 
 
-class RunningSnapshot:
+class RunningSnapshot(ClosesAtExit):
     """A Snapshot of a running machine."""
 
     def __init__(self, domain: Domain, machine: Machine, job: BackupJob) -> None:
@@ -74,16 +75,6 @@ class RunningSnapshot:
 
     def close(self) -> None:
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            self.close()
-        else:
-            with suppress(HaulbackError):
-                self.close()
 
     def _view(self, read: DiskRead) -> DiskView:
         device = read.volume.device

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.images import overlay, qemu
-from haulback.drivers.images.image_writer import FORMATS, ImageSink, new_image
+from haulback.drivers.images.image_writer import FORMATS, ImageSink, close_images, new_image
 from haulback.drivers.libvirt import firmware
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.volumes import folders
@@ -141,10 +141,8 @@ class NewDomain:
         self.abandon()
 
     def _close(self, *, sync: bool) -> None:
-        with ExitStack() as closing:
-            for sink in self._sinks.values():
-                closing.callback(sink.close, sync=sync)
-            self._sinks = {}
+        sinks, self._sinks = self._sinks, {}
+        close_images(sinks.values(), sync=sync)
 
 
 def mark_of(work: Path) -> str:

@@ -94,7 +94,7 @@ class RemoteSource:
 
     def __init__(self, link: PeerConnection, offered: OfferedDisk) -> None:
         self._link, self._number, self.size = link, offered.number, offered.size
-        self._told: list[Extent] = []
+        self._extents_page: list[Extent] = []
         self._ahead: deque[_Coming] = deque()
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
@@ -112,7 +112,7 @@ class RemoteSource:
         if at == offset:
             ahead.clear()  # non-sequential read: drop the prefetch queue
         while at < end:
-            coming.append(self._ask(at, min(_PIECE, end - at)))
+            coming.append(self._fetch(at, min(_PIECE, end - at)))
             at += coming[-1].length
         self._go_on(ahead[-1].offset + ahead[-1].length if ahead else at, ahead)
         for piece in coming:
@@ -121,19 +121,19 @@ class RemoteSource:
 
     def _go_on(self, at: int, ahead: deque[_Coming]) -> None:
         while len(ahead) < _AHEAD and (length := self._sure(at)):
-            ahead.append(self._ask(at, length))
+            ahead.append(self._fetch(at, length))
             at += length
         self._ahead = ahead
 
     def _sure(self, at: int) -> int:
         """Bytes from `at` to the end of its MiB that lie in an extent fetched last."""
-        index = bisect_right(self._told, at, key=lambda extent: extent.offset) - 1
+        index = bisect_right(self._extents_page, at, key=lambda extent: extent.offset) - 1
         if index < 0:
             return 0
-        told = self._told[index]
+        told = self._extents_page[index]
         return max(0, min(told.offset + told.length, at // _PIECE * _PIECE + _PIECE) - at)
 
-    def _ask(self, offset: int, length: int) -> _Coming:
+    def _fetch(self, offset: int, length: int) -> _Coming:
         return _Coming(offset, length, self._link.begin(self._number, "read", offset, length))
 
     def _take(self, one: _Coming, into: memoryview) -> None:
@@ -154,5 +154,5 @@ class RemoteSource:
                 if extent.offset < last or extent.length <= 0:
                     raise Unavailable(f"the peer sent extents out of order at {extent.offset}")
                 last = extent.offset + extent.length
-            self._told = page
+            self._extents_page = page
             yield from page

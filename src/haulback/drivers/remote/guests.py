@@ -40,17 +40,17 @@ class ServedBlock:
 
     def begin(self) -> StartedBlock:
         self._block.__enter__()
-        return StartedBlock(self._link.offer(self), self._told())
+        return StartedBlock(self._link.offer(self), self._new_warnings())
 
     def end(self) -> list[str]:
         if self._link.withdraw(self):
             self._block.__exit__(None, None, None)
-        return self._told()
+        return self._new_warnings()
 
     def close(self) -> None:
         self.end()
 
-    def _told(self) -> list[str]:
+    def _new_warnings(self) -> list[str]:
         told, self._warnings[:] = list(self._warnings), []
         return told
 

@@ -36,7 +36,7 @@ _AT_ONCE = 16  # calls of the peer that run at the same time
 _BEAT_EVERY, _SILENCE, _LOOK_EVERY = 20.0, 120.0, 1.0
 
 
-class _Ask(msgspec.Struct, array_like=True, tag="ask"):
+class _Request(msgspec.Struct, array_like=True, tag="ask"):
     number: int
     target: int
     method: str
@@ -59,7 +59,7 @@ class _Beat(msgspec.Struct, array_like=True, tag="beat"):
     """Heartbeat."""
 
 
-_Message = _Ask | _Answer | _Refusal | _Beat
+_Message = _Request | _Answer | _Refusal | _Beat
 _decoder: msgspec.msgpack.Decoder[_Message] = msgspec.msgpack.Decoder(_Message)
 _encode = msgspec.msgpack.Encoder().encode
 _CLASSES = by_code()
@@ -138,7 +138,7 @@ class PeerConnection:
                 raise self._gone()
             number = next(self._numbers)
             self._waiting[number] = future
-        self._send(_Ask(number, target, method, msgspec.Raw(_encode(arguments))))
+        self._send(_Request(number, target, method, msgspec.Raw(_encode(arguments))))
         return future
 
     def result(self, future: Future[msgspec.Raw], kind: type[T]) -> T:
@@ -198,7 +198,7 @@ class PeerConnection:
         try:
             while True:
                 message = framing.read(self._take, _decoder, _LARGEST)
-                if isinstance(message, _Ask):
+                if isinstance(message, _Request):
                     self._pool.submit(self._work, message)
                 elif not isinstance(message, _Beat):
                     self._settle(message)
@@ -235,31 +235,31 @@ class PeerConnection:
             details = _plain(message.details)
             future.set_exception(received(_CLASSES, message.code, message.message, details))
 
-    def _work(self, ask: _Ask) -> None:
+    def _work(self, request: _Request) -> None:
         answer: _Answer | _Refusal
         try:
-            value = _encode(self._invoke(ask))
-            answer = _Answer(ask.number, msgspec.Raw(value))
+            value = _encode(self._invoke(request))
+            answer = _Answer(request.number, msgspec.Raw(value))
         except HaulbackError as error:
-            answer = _Refusal(ask.number, error.code, error.message, _plain(error.details))
+            answer = _Refusal(request.number, error.code, error.message, _plain(error.details))
         except Exception as error:
-            log.exception("%s failed", ask.method)
-            answer = _Refusal(ask.number, "internal", f"{type(error).__name__}: {error}", {})
+            log.exception("%s failed", request.method)
+            answer = _Refusal(request.number, "internal", f"{type(error).__name__}: {error}", {})
         with suppress(Unavailable):
             self._send(answer)
 
-    def _invoke(self, ask: _Ask) -> object:
+    def _invoke(self, request: _Request) -> object:
         with self._lock:
-            target: Any = self._objects.get(ask.target)
+            target: Any = self._objects.get(request.target)
         if target is None:
-            raise Conflict(f"{ask.method[:80]}: the object of the call is closed already")
+            raise Conflict(f"{request.method[:80]}: the object of the call is closed already")
         try:
             wanted = msgspec.msgpack.decode(
-                ask.arguments, type=_takes(target.__class__, ask.method)
+                request.arguments, type=_takes(target.__class__, request.method)
             )
         except msgspec.MsgspecError as error:
-            raise Malformed(f"{ask.method}: {error}") from None
-        return getattr(target, ask.method)(*wanted)
+            raise Malformed(f"{request.method}: {error}") from None
+        return getattr(target, request.method)(*wanted)
 
     def _end(self) -> None:
         with self._lock:

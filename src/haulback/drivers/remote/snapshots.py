@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
+from haulback.drivers.auto_close import ClosesAtExit
 from haulback.drivers.hypervisor import DiskView, Machine, MachineDisk, Snapshot
 from haulback.drivers.remote.disks import OfferedDisk, RemoteSource, ServedSource
 from haulback.drivers.remote.rpc import PeerConnection
 from haulback.drivers.source import Extent
-from haulback.errors import HaulbackError
 
 
 class View(NamedTuple):
@@ -58,7 +57,7 @@ class ServedSnapshot:
         return View(view.disk, offered, view.changed is not None, view.reason)
 
 
-class RemoteSnapshot:
+class RemoteSnapshot(ClosesAtExit):
     def __init__(self, link: PeerConnection, opened: OpenedSnapshot) -> None:
         self._link, self._number, self._open = link, opened.number, True
         self.machine, self.checkpoint = opened.machine, opened.checkpoint
@@ -76,16 +75,6 @@ class RemoteSnapshot:
         if self._open:
             self._open = False
             self._link.call(self._number, "close", kind=type(None))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            self.close()
-        else:  # the current error must not be hidden by a failure to close
-            with suppress(HaulbackError):
-                self.close()
 
 
 class _Changed:

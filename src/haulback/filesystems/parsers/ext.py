@@ -24,12 +24,12 @@ from haulback.filesystems.parsers.filesystem import (
     Extras,
     FileStatus,
     Run,
+    error_text,
     gathered,
     given,
     laid,
     listed,
     ranges,
-    told,
 )
 from haulback.filesystems.parsers.superblocks import ext_refused
 from haulback.filesystems.records import EntryHint, FilePiece
@@ -184,7 +184,7 @@ class Ext:
                 block = in_block(self._blocks.read(inode.attributes * self._size, self._size))
                 collect(found, block, self._value)
             except DAMAGE as error:
-                found.failed(told(error))
+                found.failed(error_text(error))
         return found.extras(tuple(name for bit, name in _FEATURES.items() if inode.flags & bit))
 
     def _value(self, node: int, size: int) -> bytes:

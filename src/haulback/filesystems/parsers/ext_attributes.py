@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from haulback.errors import HaulbackError
 from haulback.filesystems.parsers.attributes import AttributeCollector, short_acl
-from haulback.filesystems.parsers.filesystem import DAMAGE, told
+from haulback.filesystems.parsers.filesystem import DAMAGE, error_text
 
 _ENTRY = struct.Struct("<BBHIII")
 _MAGIC: Final = b"\0\0\2\xea"  # 0xEA020000
@@ -58,7 +58,7 @@ def collect(
             if (item.space, item.name) != _INLINE:
                 _collect_one(into, item, contents)
     except (HaulbackError, *DAMAGE) as error:
-        into.failed(told(error))
+        into.failed(error_text(error))
 
 
 def _collect_one(

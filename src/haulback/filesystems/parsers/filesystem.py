@@ -18,7 +18,7 @@ MOST_DIRECTORY = 256 * MIB  # bytes of one directory
 DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, struct.error, RecursionError)
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """The message of an error for users."""
     if isinstance(error, HaulbackError):
         return error.message

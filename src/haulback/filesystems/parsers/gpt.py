@@ -16,7 +16,7 @@ from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.filesystem import DAMAGE
 from haulback.units import MIB
 
-SECTORS: Final = (512, 4096)  # sector sizes to try: no table records its own
+SECTORS: Final = (512, 4096)  # sector sizes to try, because a table does not record its sector size
 DAMAGED: Final = "the checksums of both partition tables (GPT) differ from their contents"
 _MAGIC = b"EFI PART"
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")

@@ -74,8 +74,7 @@ def groups(physicals: Sequence[Physical]) -> tuple[list[Logical], list[Unknown]]
 
     A physical volume that is found on two disks belongs to two copies of its group: the volumes of
     both copies are returned, under the same names. Of several states of a copy's metadata the one
-    with
-    the highest sequence number is used.
+    with the highest sequence number is used.
     """
     states: dict[str, dict[bytes, _Metadata]] = defaultdict(dict)
     errors: dict[int, Exception] = {}

@@ -61,9 +61,9 @@ class _Chunk:
             self._stored(size)
         elif kind in (_VERBATIM, _ALIGNED):
             aligned = code([bits.take(3) for _ in range(8)]) if kind == _ALIGNED else None
-            self._told(self._main, 0, 256)
-            self._told(self._main, 256, _MAIN)
-            self._told(self._lengths, 0, _LENGTHS)
+            self._read_lengths(self._main, 0, 256)
+            self._read_lengths(self._main, 256, _MAIN)
+            self._read_lengths(self._lengths, 0, _LENGTHS)
             self._compressed(_Block(end, code(self._main), code(self._lengths), aligned))
         else:
             raise ValueError(f"compressed data has a block of the unknown type {kind}")
@@ -80,7 +80,7 @@ class _Chunk:
         self.result += part
         bits.at = at + 12 + size + size % 2
 
-    def _told(self, lengths: list[int], low: int, high: int) -> None:
+    def _read_lengths(self, lengths: list[int], low: int, high: int) -> None:
         """Read the changes of the code lengths from `low` to before `high`."""
         bits = self._bits
         tree, at = code([bits.take(4) for _ in range(20)]), low

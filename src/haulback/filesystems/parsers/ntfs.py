@@ -18,9 +18,9 @@ from haulback.filesystems.parsers.filesystem import (
     Extras,
     FileStatus,
     Run,
+    error_text,
     given,
     laid,
-    told,
     zeros,
 )
 from haulback.filesystems.parsers.lznt1 import unpacked
@@ -170,7 +170,9 @@ class Ntfs:
                     raise Unsupported("a compressed or encrypted stream")
                 collected.add(b"user." + shown, self._value(node, DATA, name)[: stream.size])
             except (Unsupported, *DAMAGE) as error:
-                collected.failed(f"the stream {shown.decode(errors='replace')!r}: {told(error)}")
+                collected.failed(
+                    f"the stream {shown.decode(errors='replace')!r}: {error_text(error)}"
+                )
         return collected.extras(self._features(node))
 
     def _features(self, node: int) -> tuple[str, ...]:

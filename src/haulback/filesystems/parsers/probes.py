@@ -11,7 +11,7 @@ from haulback.filesystems.parsers.exfat import ExFat
 from haulback.filesystems.parsers.ext import Ext
 from haulback.filesystems.parsers.fat import Fat
 from haulback.filesystems.parsers.fat_names import CodePage
-from haulback.filesystems.parsers.filesystem import DAMAGE, FileSystem, told
+from haulback.filesystems.parsers.filesystem import DAMAGE, FileSystem, error_text
 from haulback.filesystems.parsers.journal_state import STALE, ntfs_is_stale, xfs_is_stale
 from haulback.filesystems.parsers.ntfs import Ntfs
 from haulback.filesystems.parsers.xfs import Xfs
@@ -81,7 +81,7 @@ def _with_root(system: FileSystem) -> FileSystem:
 
 def _refusal(known: Detected, error: Exception) -> str:
     """The reason why a volume cannot be opened, with the features that its superblock names."""
-    reason = told(error)
+    reason = error_text(error)
     if isinstance(error, Unsupported) or not known.features:
         return reason
     return f"{reason} (features: {', '.join(known.features)})"

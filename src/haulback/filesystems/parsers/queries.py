@@ -12,7 +12,7 @@ from typing import NamedTuple
 from haulback.errors import HaulbackError, Malformed, NotFound, Unsupported
 from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
-from haulback.filesystems.parsers.filesystem import DAMAGE, FileStatus, FileSystem, told
+from haulback.filesystems.parsers.filesystem import DAMAGE, FileStatus, FileSystem, error_text
 from haulback.filesystems.parsers.names import distinct, is_dots, possible
 from haulback.filesystems.parsers.probes import opened
 from haulback.filesystems.parsers.volumes import VolumeBlocks, find
@@ -176,7 +176,7 @@ class Tree:
         except (HaulbackError, *DAMAGE) as error:
             if not result:
                 raise
-            reason = told(error)[:300]
+            reason = error_text(error)[:300]
         nodes = distinct(result)
         return Directory(nodes, list(nodes), reason)
 
@@ -220,7 +220,7 @@ class Tree:
         try:
             status = self._status(node)
         except (HaulbackError, *DAMAGE) as error:  # a damaged inode must not hide the other entries
-            return RawEntry(name, EntryType.OTHER, 0, 0, 0, 0, 0, None, told(error)[:300])
+            return RawEntry(name, EntryType.OTHER, 0, 0, 0, 0, 0, None, error_text(error)[:300])
         type_, target, reason = _type(status), None, status.reason
         if status.is_link:
             target, unread = self._target(node)
@@ -252,7 +252,7 @@ class Tree:
         try:
             target = self._system.target(node)
         except (HaulbackError, *DAMAGE) as error:
-            return None, told(error)
+            return None, error_text(error)
         if len(target) > MOST_PATH:
             return None, f"the target of the link is too long ({len(target)} bytes)"
         return target, ""

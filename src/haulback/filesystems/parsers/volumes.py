@@ -12,7 +12,7 @@ from haulback.filesystems.parsers import lvm
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
 from haulback.filesystems.parsers.detect import Detected, detect
 from haulback.filesystems.parsers.fat_names import CodePage
-from haulback.filesystems.parsers.filesystem import DAMAGE, told
+from haulback.filesystems.parsers.filesystem import DAMAGE, error_text
 from haulback.filesystems.parsers.partitions import Layout, Partition, layout, unread
 from haulback.filesystems.parsers.probes import tried
 from haulback.filesystems.records import Volume
@@ -185,7 +185,7 @@ def _logical(members: list[lvm.Physical], page: CodePage) -> Iterator[VolumeBloc
         record = _record(name, known._replace(reason=reason), volume.size, volume.disks)
         yield VolumeBlocks(record, volume.blocks)
     for number, (member, error) in enumerate(rest):
-        reason = told(error) if error else "the physical volume belongs to no volume group"
+        reason = error_text(error) if error else "the physical volume belongs to no volume group"
         known = Detected("lvm", reason=reason, readable=False)
         name = f"{member.disk}-lvm{number}"
         yield VolumeBlocks(_record(name, known, member.blocks.size, (member.disk,)), member.blocks)

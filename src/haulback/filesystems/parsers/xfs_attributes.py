@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from haulback.errors import HaulbackError, Unsupported
 from haulback.filesystems.parsers.attributes import AttributeCollector, long_acl
-from haulback.filesystems.parsers.filesystem import DAMAGE, told
+from haulback.filesystems.parsers.filesystem import DAMAGE, error_text
 
 _LOCAL, _ROOT, _SECURE, _PARENT, _INCOMPLETE = 0x01, 0x02, 0x04, 0x08, 0x80
 _LISTS = {b"SGI_ACL_FILE": "access", b"SGI_ACL_DEFAULT": "default"}
@@ -46,7 +46,7 @@ def collect(into: AttributeCollector, found: Iterator[XfsAttribute]) -> None:
             prefix = b"trusted." if item.flags & _ROOT else b"user."
             into.add((b"security." if item.flags & _SECURE else prefix) + item.name, item.value)
     except (HaulbackError, *DAMAGE) as error:
-        into.failed(told(error))
+        into.failed(error_text(error))
 
 
 def short(raw: bytes) -> Iterator[XfsAttribute]:

@@ -167,7 +167,8 @@ def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDes
         if destination.repository is None:
             raise Malformed(
                 f"{field}: {destination.name} has no repository yet; wait until its "
-                "BACKUP_DESTINATION_INIT is FINISHED",
+                "BACKUP_DESTINATION_INIT is FINISHED, or repeat it if it FAILED "
+                "(`haulback destination init`)",
                 field=field,
             )
     return destinations

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
 from haulback.contract.backups import BackupType
-from haulback.contract.copies import Copying
+from haulback.contract.copies import COPY_OF, Copying
 from haulback.contract.order_records import BackupDestination
+from haulback.errors import NotFound
 from haulback.ids import new_guid
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
@@ -102,6 +104,32 @@ def _pin_of(work: CopyWork) -> str:
     """
     pin = reach.pin(work.origin, work.to)
     return reach.pin(work.to) if pin == reach.NOWHERE else pin
+
+
+def first_of(catalogue: Catalogue, guid: str) -> str:
+    """The guid of the first destination of a family, at the end of the `copyOf` settings.
+
+    A removed destination ends the search, because all of its copies still have its key.
+    """
+    passed = set[str]()
+    while guid not in passed:
+        passed.add(guid)
+        try:
+            copied = catalogue.places.destination(guid).settings.get(COPY_OF)
+        except NotFound:
+            return guid
+        if not copied:
+            return guid
+        guid = str(copied)
+    return guid
+
+
+def family_of(catalogue: Catalogue, to: BackupDestination) -> BackupDestination | None:
+    """The first destination of the family of a copy's destination; None if the server lacks it."""
+    first = first_of(catalogue, to.guid)
+    with suppress(NotFound):
+        return None if first == to.guid else catalogue.places.destination(first)
+    return None
 
 
 def goals_of(rule: Record, catalogue: Catalogue, primary: str) -> list[CopyGoal]:

@@ -40,7 +40,7 @@ class SnapshotSubmission(NamedTuple):
 
     request: AnyRequest
     catalogue: Catalogue
-    ask: Context
+    context: Context
 
 
 def task(kind: str, entity: Entity, asked: SnapshotSubmission, spec: planning.TaskSpec) -> Task:
@@ -59,8 +59,8 @@ def task(kind: str, entity: Entity, asked: SnapshotSubmission, spec: planning.Ta
     whole = msgspec.structs.replace(
         spec, refs=refs, locked=locked, source=hypervisor.guid, pinned=reach.pin(hypervisor)
     )
-    ask = asked.ask.of(entity.project or asked.ask.project)
-    return planning.task(kind, "snapshot", ask, asked.request, whole)
+    context = asked.context.of(entity.project or asked.context.project)
+    return planning.task(kind, "snapshot", context, asked.request, whole)
 
 
 def cleanup_task(entity: Entity, asked: SnapshotSubmission, spec: planning.TaskSpec) -> Task:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from haulback.contract import example_values as example
-from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.copies import COPY_OF, CopyLinkRecord
 from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.destinations import (
@@ -462,7 +462,5 @@ def _destination(
         else None,
         breaker=breaker,
         copying=copying_of(destination),
-        copyOf=Named(destination.settings[destinations.COPY_OF])
-        if destinations.COPY_OF in destination.settings
-        else None,
+        copyOf=Named(destination.settings[COPY_OF]) if COPY_OF in destination.settings else None,
     )

@@ -245,7 +245,7 @@ def listing(call: ApiRequest) -> Reply:
         "after": query_params.one(call, "after") or "",
         "most": max(1, query_params.number(call, "size", 10_000) or _PAGE),
     }
-    said = b"".join(call.app.node_requests.ask(mount.node, asked))
+    said = b"".join(call.app.node_requests.request(mount.node, asked))
     try:
         decoded = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
@@ -284,7 +284,7 @@ def details(call: ApiRequest) -> FileDetails:
         "volume": shown.volume.name,
         "path": wanted.path or "/",
     }
-    said = b"".join(call.app.node_requests.ask(mount.node, asked))
+    said = b"".join(call.app.node_requests.request(mount.node, asked))
     try:
         return _details(msgspec.json.decode(said, type=_Details))
     except msgspec.MsgspecError:
@@ -322,7 +322,7 @@ def download(call: ApiRequest) -> Reply:
         "paths": wanted.paths,
         "archive": archive,
     }
-    parts = call.app.node_requests.ask(mount.node, asked)
+    parts = call.app.node_requests.request(mount.node, asked)
     first = next(parts)  # an unreadable path is reported before the first byte
     mounts.record_download(call.app, call.who, mount, shown.volume.name, wanted.paths)
     last = wanted.paths[0].rstrip("/").rpartition("/")[2] or mount.entity_name
@@ -341,7 +341,7 @@ def _is_folder(
     """Whether the request has one path and that is a folder, whose tar holds relative names."""
     path = wanted.paths[0]
     asked = {"type": "look", "mount": mount.guid, "volume": shown.volume.name, "path": path}
-    return b"".join(call.app.node_requests.ask(mount.node, asked)) == b"DIRECTORY"
+    return b"".join(call.app.node_requests.request(mount.node, asked)) == b"DIRECTORY"
 
 
 def _closing(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

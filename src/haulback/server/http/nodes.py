@@ -357,14 +357,15 @@ def share(call: ApiRequest) -> WorkOrder:
     "Damage that the readers of a mount have found.",
     request=MountDamage,
     status=204,
-    body=request_body.NODES,
+    body=request_body.DAMAGE,
     roles=NODES,
     examples=[{"reports": [{"destination": example.GUID, "objects": ["packs/ab/abcd"]}]}],
 )
 def mount_damage(call: ApiRequest) -> None:
     """Mark the locations of the mounted backup that lack data; a repeated report changes nothing.
 
-    Reports of destinations without a location of the backup are ignored.
+    Reports of destinations without a location of the backup are ignored. A node may send 60 reports
+    together, and then one in 10 seconds; the answer to any other is 429 with Retry-After.
     """
     met: MountDamage = call.read(MountDamage)
     mount_reports.damaged(call.app, call.node, call.guid, met.reports)
@@ -379,7 +380,7 @@ def mount_damage(call: ApiRequest) -> None:
     waits=True,
     roles=NODES,
 )
-def asked(call: ApiRequest) -> list[PendingRequest]:
+def pending_requests(call: ApiRequest) -> list[PendingRequest]:
     """A file request of a waiting user, sent again until the first piece of its answer arrives."""
     return call.app.node_requests.fetch(call.node.guid)
 

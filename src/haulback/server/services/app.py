@@ -88,7 +88,7 @@ class App:
                 entry = (change.subject, change.before, change.after)
                 audit.write(sql, change.now, (who.guid, who.name), operation, entry)
 
-    def life(self, sql: Connection) -> TaskChanges:
+    def task_changes(self, sql: Connection) -> TaskChanges:
         return TaskChanges(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
 
     def limits_of(self, node: Node) -> Mapping[str, int]:

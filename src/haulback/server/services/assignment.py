@@ -21,14 +21,14 @@ from haulback.server.services import ownership
 from haulback.server.services.app import App
 from haulback.server.services.policies import OWNED, completed
 from haulback.server.services.record_kinds import RecordKind
-from haulback.server.store import copies, events, machines, walks
+from haulback.server.store import copies, evaluations, events, machines
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.walks import Walk, WalkKind
+from haulback.server.store.evaluations import Evaluation, EvaluationKind
 from haulback.wire import JsonObject, read
 
-_KINDS = (WalkKind.HOST, WalkKind.POLICY)
-_PIECES = 40  # pieces of walks over machines in one maintenance tick
+_KINDS = (EvaluationKind.HOST, EvaluationKind.POLICY)
+_PIECES = 40  # pieces of evaluations in one maintenance tick
 _NAMED = 100  # names of machines in the data of an event
 
 
@@ -56,28 +56,28 @@ class _Names(NamedTuple):
     removed: list[str]
 
 
-def continue_walks(app: App) -> None:
-    """Evaluate the next machines of the requested walks, one transaction for each piece."""
+def continue_evaluations(app: App) -> None:
+    """Evaluate the next machines of the requested evaluations, one transaction for each piece."""
     for _ in range(_PIECES):
         with app.store.read() as sql:
-            if not walks.is_assigning(sql):
+            if not evaluations.is_assigning(sql):
                 return
         with app.store.write() as sql:
-            walk = walks.next_walk(sql, _KINDS)
-            if walk is None:
+            evaluation = evaluations.next_evaluation(sql, _KINDS)
+            if evaluation is None:
                 return
-            _piece(app, sql, walk)
+            _piece(app, sql, evaluation)
 
 
 def assign_now(app: App, policy: str) -> None:
-    """Complete the walk of a policy over the machines; after a crash, maintenance continues the
-    walk.
+    """Complete the evaluation of a policy; after a crash, maintenance continues the
+    evaluation.
     """
     is_over = False
     while not is_over:
         with app.store.write() as sql:
-            walk = walks.the_walk(sql, WalkKind.POLICY, policy)
-            is_over = walk is None or _piece(app, sql, walk)
+            evaluation = evaluations.of_subject(sql, EvaluationKind.POLICY, policy)
+            is_over = evaluation is None or _piece(app, sql, evaluation)
 
 
 def preview(app: App, who: Caller, kind: RecordKind, wanted: AnyPolicy, guid: str) -> Preview:
@@ -94,14 +94,14 @@ def preview(app: App, who: Caller, kind: RecordKind, wanted: AnyPolicy, guid: st
         drafted = _drafted(wanted, kind.name, before, who.scope)
         others = [item for item in _policies(sql, kind.name) if item.guid != drafted.guid]
         judged = Assignment([*others, drafted])
-        walk = Walk(WalkKind.POLICY, drafted.guid, 0, "", 0)
-        while page := walks.piece(sql, walk):
+        evaluation = Evaluation(EvaluationKind.POLICY, drafted.guid, 0, "", 0)
+        while page := evaluations.next_machines(sql, evaluation):
             for move in _moves(_Surroundings.of(sql, page), judged, kind.name, page):
                 if drafted.guid == move.after and who.scope.allows(move.machine.project):
                     result.assigned.append(move.machine.guid)
                 elif drafted.guid == move.before and who.scope.allows(move.machine.project):
                     result.removed.append(move.machine.guid)
-            walk = walk._replace(cursor=page[-1].guid)
+            evaluation = evaluation._replace(cursor=page[-1].guid)
     return result
 
 
@@ -114,17 +114,17 @@ def unreadable_conditions(policy: Record) -> str:
     return ""
 
 
-def _piece(app: App, sql: Connection, walk: Walk) -> bool:
-    """Evaluate one piece of a walk; returns whether the walk has ended."""
-    page, now = walks.piece(sql, walk), app.clock.now_ms()
+def _piece(app: App, sql: Connection, evaluation: Evaluation) -> bool:
+    """Evaluate one piece of machines; returns whether the evaluation has ended."""
+    page, now = evaluations.next_machines(sql, evaluation), app.clock.now_ms()
     surroundings = _Surroundings.of(sql, page)
     for kind in OWNED:
         judged = Assignment(_policies(sql, kind))
         moves = [] if judged.is_idle else _moves(surroundings, judged, kind, page)
-        if walk.kind is WalkKind.POLICY:
-            moves = [move for move in moves if walk.subject in (move.before, move.after)]
+        if evaluation.kind is EvaluationKind.POLICY:
+            moves = [move for move in moves if evaluation.subject in (move.before, move.after)]
         _carry_out(sql, kind, moves, now)
-    return walks.moved(sql, walk, page)
+    return evaluations.advance(sql, evaluation, page)
 
 
 def _moves(
@@ -169,7 +169,7 @@ class _Surroundings(NamedTuple):
 def _carry_out(sql: Connection, kind: str, moves: Sequence[_Move], now: int) -> None:
     """Write the policies of machines whose settings have not changed meanwhile, and add the events.
 
-    A machine that a user changes at the same time is evaluated by the next walk.
+    A machine that a user changes at the same time is evaluated by the next evaluation.
     """
     if not moves:
         return

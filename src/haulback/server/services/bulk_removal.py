@@ -79,7 +79,7 @@ def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> No
 
 def _end(app: App, sql: Connection, task: Task) -> audit.AuditLine | None:
     """Cancel a queued or running task; a queued task leaves the lists as well."""
-    moves, before = app.life(sql), task.state
+    moves, before = app.task_changes(sql), task.state
     if before == State.RUNNING.value:
         if task.cancel_wanted:
             return None

@@ -86,7 +86,7 @@ def cancel_piece(app: App) -> bool:
         waiting: list[str] = []
         for rule in fires.rules(sql, fire.guid):
             waiting += fire_members.unstarted(sql, rule.run, _PIECE - len(waiting))
-        moves = app.life(sql)
+        moves = app.task_changes(sql)
         for task in tasks.get_many(sql, waiting).values():
             if task.state == State.QUEUED.value and task.attempt == 0:
                 moves.cancel(task, _WHY)

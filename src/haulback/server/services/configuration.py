@@ -28,10 +28,10 @@ from haulback.server.services.app import App, AuditedChange
 from haulback.server.services.policies import Member, PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
-from haulback.server.store import configuration, lists, promises, retention, walks
+from haulback.server.store import configuration, evaluations, lists, promises, retention
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.walks import WalkKind
+from haulback.server.store.evaluations import EvaluationKind
 from haulback.wire import JsonObject, parse
 
 # Kinds of records that cannot be removed while a record refers to them, with those that refer.
@@ -147,7 +147,7 @@ def drafted(app: App, who: Caller, guid: str, sent: RequestRecord) -> Record:
 def _follow(sql: Connection, record: Record, now: int) -> None:
     """Request the auto-assignment of a saved policy, and compute the RPO of policies."""
     if _is_assigned_now(record):
-        walks.ask(sql, WalkKind.POLICY, record.guid)
+        evaluations.request(sql, EvaluationKind.POLICY, record.guid)
     protection.compute_promises(sql, now)
 
 

@@ -220,7 +220,7 @@ def _end(app: App, sql: Connection, guid: str, why: str) -> None:
     A repetition could overwrite a machine or store a backup twice, so that only harmless tasks are
     queued again.
     """
-    task, moves = tasks.get(sql, guid, lock=True), app.life(sql)
+    task, moves = tasks.get(sql, guid, lock=True), app.task_changes(sql)
     if task.type in _HARMLESS and not task.cancel_wanted:
         if task.state == State.RUNNING.value:
             moves.requeue(task, why)

@@ -11,7 +11,7 @@ from haulback.contract.copies import NewCopyLink
 from haulback.contract.damage import LocationStatus
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import DestinationRole
-from haulback.errors import Conflict, Malformed, NotFound
+from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Context
 from haulback.kinds.support import planning, second_copies
@@ -19,7 +19,6 @@ from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopi
 from haulback.server.caller import Caller
 from haulback.server.services import destination_owners
 from haulback.server.services.app import App
-from haulback.server.services.destinations import COPY_OF
 from haulback.server.store import copy_links, hold, nodes, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink, Healable, Route
@@ -68,7 +67,8 @@ def _check(known: SqlCatalogue, origin: BackupDestination, to: BackupDestination
         if place.repository is None:
             raise Conflict(
                 f"{field}: {place.name} has no repository yet; wait until its "
-                "BACKUP_DESTINATION_INIT is FINISHED",
+                "BACKUP_DESTINATION_INIT is FINISHED, or repeat it if it FAILED "
+                "(`haulback destination init`)",
                 field=field,
             )
     planning.pinned(known, origin, to)
@@ -160,25 +160,9 @@ def _can_heal(known: SqlCatalogue, pair: Healable) -> bool:
     damaged, other = pair
     if other.is_whole or damaged.location_status != LocationStatus.MISSING.value:
         return True
-    return _first_of(known, damaged.destination) == _first_of(known, other.destination)
-
-
-def _first_of(known: SqlCatalogue, guid: str) -> str:
-    """The destination whose master key a destination has, at the end of its `copyOf` settings.
-
-    A removed destination ends the search, because all of its copies still have its key.
-    """
-    passed = set[str]()
-    while guid not in passed:
-        passed.add(guid)
-        try:
-            copied = known.places.destination(guid).settings.get(COPY_OF)
-        except NotFound:
-            return guid
-        if not copied:
-            return guid
-        guid = str(copied)
-    return guid
+    return second_copies.first_of(known, damaged.destination) == second_copies.first_of(
+        known, other.destination
+    )
 
 
 def _healing(known: SqlCatalogue, pair: Healable, context: Context) -> Task:

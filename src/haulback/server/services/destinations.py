@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.contract.alarms import AlarmKind
-from haulback.contract.copies import Copying
+from haulback.contract.copies import COPY_OF, Copying
 from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
@@ -55,7 +55,6 @@ from haulback.texts import check_name
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
-COPY_OF = "copyOf"  # setting: the destination whose master key the repository has
 _LEAST_RATE = 10_000  # bytes per second: at a lower rate a large backup would never be copied
 _KEY_BYTES = 32  # bytes of a repository's key, for AES-256
 _LONGEST_AGE = 100 * 365 * DAY_MS
@@ -155,7 +154,8 @@ def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None
     if family.repository is None:
         raise Conflict(
             f"copyOf: {family.name} has no repository yet; wait until its "
-            "BACKUP_DESTINATION_INIT is FINISHED",
+            "BACKUP_DESTINATION_INIT is FINISHED, or repeat it if it FAILED "
+            "(`haulback destination init`)",
             field="copyOf",
         )
     return family
@@ -254,10 +254,12 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
     """
     with app.change(who, "remove destination", guid) as change:
         sql = change.sql
-        change.before = destination_secrets.shown(SqlCatalogue(sql).places.destination(guid))
+        record = SqlCatalogue(sql).places.destination(guid)
+        change.before = destination_secrets.shown(record)
         # The restored catalogue may lack the newest backups of the destination, which need its key.
         hold.check_removal(sql, "the removal of a destination")
-        if destinations.has_backups(sql, guid):
+        # Without a repository no backup has data there: all of them failed, or wait.
+        if record.repository is not None and destinations.has_backups(sql, guid):
             raise Conflict(
                 "the destination holds backups; delete the backups first, or, if it will not come "
                 "back, give it up: haulback destination rm --gone"
@@ -281,7 +283,7 @@ def _end_tasks(app: App, sql: Connection, guid: str) -> None:
             current = tasks.find(sql, task.guid)
             # A follower may have ended with its predecessor.
             if current and current.state == task.state:
-                app.life(sql).end(current, State.CANCELLED, "the destination was removed")
+                app.task_changes(sql).end(current, State.CANCELLED, "the destination was removed")
 
 
 def destinations_of(rule: Record) -> set[str]:

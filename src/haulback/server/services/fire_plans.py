@@ -33,7 +33,7 @@ class FirePlanning:
     """A rule of a fire with its schedule, at the time and in the transaction of its planning."""
 
     sql: Connection
-    ask: Context
+    context: Context
     fire: Fire
     schedule: Record
     rule: FireRule
@@ -41,7 +41,7 @@ class FirePlanning:
     @property
     def about(self) -> tuple[Fire, Record, int]:
         """The fire, its schedule and the time of planning."""
-        return self.fire, self.schedule, self.ask.now
+        return self.fire, self.schedule, self.context.now
 
     @property
     def known(self) -> SqlCatalogue:
@@ -69,7 +69,7 @@ def _backups(wanted: FirePlanning, machines: Sequence[FireMember]) -> Plan:
         rules=[Ref(wanted.rule.rule)],
         windowEnd=wanted.fire.window_end,
     )
-    return export.plan(request, wanted.known, wanted.ask)
+    return export.plan(request, wanted.known, wanted.context)
 
 
 def _snapshots(wanted: FirePlanning, machines: Sequence[FireMember]) -> Plan:
@@ -78,11 +78,11 @@ def _snapshots(wanted: FirePlanning, machines: Sequence[FireMember]) -> Plan:
         rule=Ref(wanted.rule.rule),
         windowEnd=wanted.fire.window_end,
     )
-    return snapshot.plan(request, wanted.known, wanted.ask)
+    return snapshot.plan(request, wanted.known, wanted.context)
 
 
 def _recovery(wanted: FirePlanning, _: Sequence[FireMember]) -> Plan:
-    return plan_recovery(wanted.rule.rule, wanted.known, wanted.ask)
+    return plan_recovery(wanted.rule.rule, wanted.known, wanted.context)
 
 
 def _refs(machines: Sequence[FireMember]) -> list[Ref]:
@@ -152,7 +152,7 @@ def enter(wanted: FirePlanning, plan: Plan) -> None:
         task.refs["schedule"] = Named(schedule.guid, schedule.name)
     for task in (*plan.besides, *plan.tasks):
         task.refs["originEntity"] = origin
-    ledger = SqlLedger(wanted.sql, wanted.ask.now)
+    ledger = SqlLedger(wanted.sql, wanted.context.now)
     begun: Any = msgspec.to_builtins(origin)
     ledger.backups.begun(plan.backups, begun)
     ledger.restores.begun(plan.restores)

@@ -164,15 +164,15 @@ def plan_piece(app: App) -> int | None:
         if now >= fire.window_end:
             _close(sql, fire, record, now)
         elif fire.at_rule < len(rules):
-            ask = Context(now, None, nodes.windows(sql))
-            wanted = FirePlanning(sql, ask, fire, record, rules[fire.at_rule])
+            context = Context(now, None, nodes.windows(sql))
+            wanted = FirePlanning(sql, context, fire, record, rules[fire.at_rule])
             _plan_alone(app, wanted)
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
         if fire.state == fires.RUNNING:
             for run in {rule.run for rule in rules}:
-                app.life(sql).judge_run(run)
+                app.task_changes(sql).judge_run(run)
         return fire.planned - before
 
 

@@ -386,7 +386,7 @@ def _end(work: _Work, task: Task) -> None:
 
 
 def _end_or_repeat(work: _Work, task: Task) -> None:
-    moves = work.app.life(work.sql)
+    moves = work.app.task_changes(work.sql)
     if work.item.kind == NODE and _others_can(work, task):
         silent = f"node {work.item.name} was given up"
         if task.state == State.RUNNING.value:

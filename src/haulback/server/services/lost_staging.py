@@ -27,7 +27,7 @@ def move_due(app: App) -> int:
     moved = 0
     for node in silent:
         with app.store.write() as sql:
-            moves, known = app.life(sql), SqlCatalogue(sql)
+            moves, known = app.task_changes(sql), SqlCatalogue(sql)
             heard = lost_staging.heard_since(sql, before)
             for task in lost_staging.waiting(sql, node):
                 moved += _move(moves, known, task, heard - {node})

@@ -84,7 +84,12 @@ def tick(app: App) -> None:
         _end_stubborn(app)
     if due.archives or due.forgets or due.keys:
         _forget(app)
-    for step in (events.forget, delivery.forget, health_events.look, assignment.continue_walks):
+    for step in (
+        events.forget,
+        delivery.forget,
+        health_events.look,
+        assignment.continue_evaluations,
+    ):
         _run_step(app, step)
     opened += _run_step(app, breakers.test_due)
     opened += _run_step(app, space.test_due)
@@ -195,7 +200,7 @@ def _silence(sql: Connection, guid: str | None) -> str:
 
 def _end_lost(app: App) -> int:
     with app.store.write() as sql:
-        moves = app.life(sql)
+        moves = app.task_changes(sql)
         found = task_lifecycle.expired(sql, moves.now)
         for task in found:
             with _alone(app, sql, task):
@@ -207,7 +212,7 @@ def _end_lost(app: App) -> int:
 
 def _end_late(app: App) -> None:
     with app.store.write() as sql:
-        moves = app.life(sql)
+        moves = app.task_changes(sql)
         for task in queue.closed_windows(sql, moves.now):
             with _alone(app, sql, task):
                 moves.end(task, State.FAILED, "WINDOW_EXPIRED: no node started it in its window")
@@ -217,7 +222,7 @@ def _end_late(app: App) -> None:
 def _end_stubborn(app: App) -> None:
     """End the cancelled tasks that an active node did not stop in time."""
     with app.store.write() as sql:
-        moves = app.life(sql)
+        moves = app.task_changes(sql)
         for task in task_lifecycle.overdue(sql, moves.now):
             left = f"attempt {task.attempt_name} on node {task.node}"
             why = f"{task.status_info}; its node did not confirm in time; left behind: {left}"

@@ -35,7 +35,7 @@ class NodeRequests:
         self._store, self._wakeups, self._now = store, wakeups, now
         self._open: dict[str, _Answer] = {}
 
-    def ask(self, node: str, body: JsonObject) -> Iterator[bytes]:
+    def request(self, node: str, body: JsonObject) -> Iterator[bytes]:
         """The pieces of a node's answer.
 
         Raises the error that the node sends, and Unavailable if the node is silent.
@@ -49,7 +49,7 @@ class NodeRequests:
             while more:
                 part = self._next(node, guid, answer, number)
                 if part.error is not None:
-                    raise _told(part.error)
+                    raise _sent_error(part.error)
                 number, more = number + 1, not part.last
                 yield part.body
         finally:
@@ -131,7 +131,7 @@ class _Answer:
             return part
 
 
-def _told(text: str) -> HaulbackError:
+def _sent_error(text: str) -> HaulbackError:
     """The error that a node sent, as an exception of its code."""
     try:
         found = msgspec.json.decode(text, type=dict[str, str])

@@ -69,7 +69,7 @@ def open_session(
     with app.store.write() as sql:
         now = app.clock.now_ms()
         session, token, old = nodes.open_session(sql, who, process, now)
-        moves = app.life(sql)
+        moves = app.task_changes(sql)
         for task in task_lifecycle.of_session(sql, old) if old else []:
             item = finished.get((task.guid, task.attempt))
             if item is None or not _adopt(moves, task, item.results):
@@ -83,7 +83,7 @@ def open_session(
 
 def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
     """Requeue or fail the tasks of a session that ended without a report."""
-    moves = app.life(sql)
+    moves = app.task_changes(sql)
     for task in task_lifecycle.of_session(sql, session) if session else []:
         moves.lost(task, why)
 
@@ -177,7 +177,7 @@ def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: Sta
         return False
     try:
         with mapped(), sql.begin_nested():
-            moves, chosen = app.life(sql), list(result.values())
+            moves, chosen = app.task_changes(sql), list(result.values())
             if state is State.RUNNING:
                 _check_able(app, sql, who, chosen)
                 limits = app.limits_of(who)
@@ -212,7 +212,7 @@ def _move(app: App, sql: Connection, task: Task, change: StateChange) -> None:
     state, info, who = change
     if task.state == state.value and (state is State.QUEUED or _is_mine(task, who)):
         return
-    moves = app.life(sql)
+    moves = app.task_changes(sql)
     if state is State.RUNNING:
         _check_able(app, sql, who, [task])
         moves.take([task], who.guid, who.session or "", app.lease_ms, app.limits_of(who))

@@ -115,7 +115,9 @@ def remove(app: App, who: Caller, guid: str) -> None:
             raise Conflict(
                 f"{removed.name} is one of the nodes of {', '.join(names[:5])}; take it out first"
             )
-        task_lifecycle.end_pinned(change.sql, app.life(change.sql), removed.guid, State.FAILED)
+        task_lifecycle.end_pinned(
+            change.sql, app.task_changes(change.sql), removed.guid, State.FAILED
+        )
         nodes.remove_node(change.sql, guid)
         change.before = {"name": removed.name}
 

@@ -231,8 +231,7 @@ def completed(wanted: PolicyRecord, before: Record | None) -> Any:
     stay unchanged.
 
     Portals send back the old `autoAssignMode` together with a changed mode in `autoAssignSettings`.
-    Raises
-    Malformed if both differ from the stored mode and from each other.
+    Raises Malformed if both differ from the stored mode and from each other.
     """
     if isinstance(wanted, RecoveryPlan):
         return _with_guids(wanted, before)

@@ -65,7 +65,7 @@ def _prove(wanted: FirePlanning, machine: Entity) -> int:
     """
     # The clock of the server that made the fire may be ahead, so the machine's time must be after
     # the fire.
-    moment = max(wanted.ask.now, wanted.fire.created)
+    moment = max(wanted.context.now, wanted.fire.created)
     proof_rotation.take(wanted.sql, machine.guid, moment)
     sign = wanted.schedule.body.get("sign")
     try:
@@ -75,7 +75,7 @@ def _prove(wanted: FirePlanning, machine: Entity) -> int:
             sign=BootSign(sign) if sign else None,
             windowEnd=wanted.fire.window_end,
         )
-        plan = prove.plan(request, wanted.known, wanted.ask)
+        plan = prove.plan(request, wanted.known, wanted.context)
     except HaulbackError as error:
         skip = Skip(
             fire=wanted.fire.guid,

@@ -17,17 +17,17 @@ from haulback.policy.schedule_times import window_of
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.services.app import App
-from haulback.server.store import events, promises, protection, schedule_clocks, walks
+from haulback.server.store import evaluations, events, promises, protection, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
+from haulback.server.store.evaluations import EvaluationKind
 from haulback.server.store.promises import StoredPromise
 from haulback.server.store.protection import JudgedMachine, UnjudgedMachine
-from haulback.server.store.walks import WalkKind
 from haulback.units import DAY_MS, duration
 
 _PIECES = 40  # pieces of each kind of work in one maintenance tick
 _AT_ONCE = 4  # pieces of each kind of work before an answer
-_STEPS = (WalkKind.MEMBERS,)
+_STEPS = (EvaluationKind.MEMBERS,)
 
 
 class MachineStanding(NamedTuple):
@@ -44,7 +44,7 @@ def keep_current(app: App, pieces: int = _PIECES) -> None:
     with app.store.read() as sql:
         if not protection.is_anything_due(sql, app.clock.now_ms()):
             return
-    for step in (_compute_promises, _walk_members, _judge_due):
+    for step in (_compute_promises, _evaluate_members, _judge_due):
         for _ in range(pieces):
             if not step(app):
                 break
@@ -99,7 +99,7 @@ def compute_promises(sql: Connection, now: int) -> bool:
             continue
         promises.write(sql, policy, after, now + DAY_MS)
         if after != before:
-            walks.ask(sql, WalkKind.MEMBERS, policy)
+            evaluations.request(sql, EvaluationKind.MEMBERS, policy)
     return True
 
 
@@ -133,15 +133,15 @@ def _promised(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list
     return result
 
 
-def _walk_members(app: App) -> bool:
+def _evaluate_members(app: App) -> bool:
     """Make the next machines of a policy with a changed RPO due."""
     with app.store.write() as sql:
-        walk = walks.next_walk(sql, _STEPS)
-        if walk is not None:
-            page = walks.piece(sql, walk)
+        evaluation = evaluations.next_evaluation(sql, _STEPS)
+        if evaluation is not None:
+            page = evaluations.next_machines(sql, evaluation)
             protection.judge_anew(sql, [machine.guid for machine in page])
-            walks.moved(sql, walk, page)
-    return walk is not None
+            evaluations.advance(sql, evaluation, page)
+    return evaluation is not None
 
 
 def _judge_due(app: App) -> bool:

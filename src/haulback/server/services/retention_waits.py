@@ -27,7 +27,7 @@ def tell(sql: Connection, book: TermsBook, going: Iterable[StoredBackup], now: i
     """
     known = SqlCatalogue(sql).places
     for owner in sorted({book.owner(item) for item in going}):
-        if not retention.told(sql, owner, now):
+        if not retention.mark_alarmed(sql, owner, now):
             continue
         if rule := book.rule(owner):
             _tell(sql, rule, now)

@@ -38,7 +38,7 @@ def _inventory(wanted: FirePlanning) -> Plan:
         if hypervisor.guid in busy:
             continue
         try:
-            whole.tasks.append(inventory_sync.sync(hypervisor, wanted.ask, known))
+            whole.tasks.append(inventory_sync.sync(hypervisor, wanted.context, known))
         except HaulbackError as error:
             _skip(wanted, Named(hypervisor.guid, hypervisor.name), error.message)
     return whole
@@ -69,7 +69,9 @@ def _verify(wanted: FirePlanning) -> Plan:
 def _places(wanted: FirePlanning, nightly: Callable[..., Task | None]) -> Iterable[Task]:
     """The tasks of destinations that have stored backups before the fire."""
     for destination in wanted.known.places.destinations():
-        if destination.repository and (task := nightly(wanted.sql, destination, wanted.ask.now)):
+        if destination.repository and (
+            task := nightly(wanted.sql, destination, wanted.context.now)
+        ):
             yield task
 
 
@@ -77,18 +79,18 @@ def _tidy(wanted: FirePlanning) -> Plan:
     """A clean-up of each node with recent contact, because a platform may have been unreachable
     before.
     """
-    whole, now = Plan(), wanted.ask.now
+    whole, now = Plan(), wanted.context.now
     for node in nodes.nodes(wanted.sql):
         is_seen = node.seen is not None and now - node.seen < HOUR_MS
         if is_seen and not queue.is_waiting(wanted.sql, "STAGING_CLEANUP", "upkeep", node.guid):
-            whole.tasks.append(clean_up(Named(node.guid, node.name), wanted.ask))
+            whole.tasks.append(clean_up(Named(node.guid, node.name), wanted.context))
     return whole
 
 
 def _own_database(wanted: FirePlanning) -> Plan:
     to = wanted.schedule.body.get("backupDestination") or {}
     try:
-        return own_database.plan(wanted.sql, wanted.ask, to.get("guid"))
+        return own_database.plan(wanted.sql, wanted.context, to.get("guid"))
     except HaulbackError as error:
         _skip(wanted, Named(wanted.schedule.guid, wanted.schedule.name), error.message)
         return Plan()

@@ -23,7 +23,7 @@ _GUIDS = ("backup", "mountedBackup", "restoreJob")  # records without a name
 _FINAL = frozenset(state.value for state in FINAL)
 
 
-def told(task: Task, lines: Sequence[LogRow], waiting: Waiting | None) -> list[LogRow]:
+def log_lines(task: Task, lines: Sequence[LogRow], waiting: Waiting | None) -> list[LogRow]:
     """The whole log of a task, oldest line first: never empty, in every state.
 
     `lines` are the stored lines; `waiting` is the reason why a queued task waits.  The times of

@@ -155,8 +155,8 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
         return before
     with app.change(who, operation) as change:
         sql = change.sql
-        ask = Context(change.now, who.scope.project, nodes.windows(sql))
-        plan: Plan = make(sql, ask)
+        context = Context(change.now, who.scope.project, nodes.windows(sql))
+        plan: Plan = make(sql, context)
         hold.check(sql, app.kinds, plan)
         destination_owners.check(sql, plan)
         made_here = [*plan.besides, *plan.tasks]
@@ -167,7 +167,7 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
                     "project-uuid: name the one of your projects that the work is for",
                     field="project-uuid",
                 )
-        ledger = SqlLedger(sql, ask.now)
+        ledger = SqlLedger(sql, context.now)
         ledger.backups.begun(plan.backups, msgspec.to_builtins(who.origin))
         ledger.restores.begun(plan.restores)
         ledger.mounts.wanted(plan.mounts)
@@ -175,11 +175,11 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
         for entity in plan.gone:
             ledger.removals.forget_entity(entity)
         for refused in plan.refused:
-            lock_refusals.add(sql, who, refused.message, refused.details, ask.now)
+            lock_refusals.add(sql, who, refused.message, refused.details, context.now)
         heads = [task.guid for task in plan.heads]
         if repeatable:
             made = RememberedResult(heads, plan.accepted, plan.refused)
-            audit.remember(sql, repeatable, msgspec.to_builtins(made), ask.now)
+            audit.remember(sql, repeatable, msgspec.to_builtins(made), context.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
     _LOG.info(
@@ -290,7 +290,7 @@ def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:
     with app.store.read() as sql:
         task = with_node_name(sql, tasks.get(sql, guid, scope))
         why = waiting(app, sql, [task]).get(guid)
-        return task_log.told(task, task_lists.log(sql, guid), why)
+        return task_log.log_lines(task, task_lists.log(sql, guid), why)
 
 
 def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:
@@ -311,7 +311,7 @@ def _set_state(
     before, (state, info) = task.state, wanted
     check_move(State[before], state)
     if state is State.CANCELLED:
-        _cancel(app, app.life(sql), task, info)
+        _cancel(app, app.task_changes(sql), task, info)
     return None if state is State.QUEUED else (guid, before, task.state)
 
 
@@ -362,7 +362,7 @@ def remove(app: App, who: Caller, guid: str) -> str | None:
     with app.change(who, "remove task", guid) as change:
         task = tasks.visible(change.sql, guid, who.scope, lock=True)
         change.before = task.state
-        moves = app.life(change.sql)
+        moves = app.task_changes(change.sql)
         if State[task.state] in FINAL:
             moves.hide(task)
         else:

@@ -196,7 +196,7 @@ def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healab
 
 
 def _is_healing(sql: sa.Connection, damaged: Backup) -> bool:
-    """Whether a task that heals a location waits or runs, since copies may wait for a day."""
+    """Whether a task that heals a location waits (for up to a day) or runs."""
     live, task = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')"), tables.task.c
     where = (live, task.entity == damaged.entity, task.destination == damaged.destination)
     rows = sql.execute(sa.select(*tasks.COLUMNS).where(*where, task.type == TYPE)).all()

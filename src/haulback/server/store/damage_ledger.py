@@ -25,6 +25,7 @@ from haulback.wire import JsonObject, Named
 
 _EXPECTED = ["task", "entity", "backup"]  # columns of the list of a task
 _HEAL_AGAIN_MS = 6 * HOUR_MS  # after an attempt that left damage
+_HEAL_NEXT_MS = HOUR_MS // 6  # after a healing: a node that reports nonsense must not keep copying
 _BACKUP = tables.backup.c
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ class DamageLedger:
                 finder = finder_of(self.sql, task)
                 Reported(self.sql, self.now, finder, report).clear(location)
                 self._heal_from(location)
-            after = 0 if is_whole else self.now + _HEAL_AGAIN_MS
+            after = self.now + (_HEAL_NEXT_MS if is_whole else _HEAL_AGAIN_MS)
             here = sa.update(table).where(table.c.guid == backup)
             self.sql.execute(here.values(heal_after=after))
 

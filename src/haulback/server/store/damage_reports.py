@@ -227,7 +227,7 @@ class Reported:
         to = Named(report.destination, self._sql.scalar(query.where(where)) or "")
         if report.unreliable:
             alarms.report(AlarmKind.DESTINATION_UNRELIABLE, to, report.unreliable, {"by": self._by})
-        elif report.complete:
+        elif report.complete and self._finder.clears:
             alarms.clear(AlarmKind.DESTINATION_UNRELIABLE, to.guid)
         wrong = [*report.objects, *report.findings]
         if wrong and not report.unreliable:

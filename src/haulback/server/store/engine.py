@@ -400,7 +400,8 @@ def _away(cause: BaseException) -> Unavailable:
         )
     if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _STRANGE or "already exists" in said:
         return Misconfigured(
-            f"the database is none of Haulback's ({said}): name another one by --database or --data"
+            f"the database is none of Haulback's ({said}): name another by --database or --data, "
+            "or restore a damaged file (docs/howto/when-the-server-is-gone.md)"
         )
     return Unavailable(f"the database does not answer: {said}")
 

@@ -15,12 +15,12 @@ from haulback.ids import new_guid
 from haulback.inventory.managers import SEEN_AS, SEEN_ON
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
 from haulback.inventory.records import Entity, Record
-from haulback.server.store import alarms, managers, mount_tables, rows, tables, walks
+from haulback.server.store import alarms, evaluations, managers, mount_tables, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.evaluations import EvaluationKind
 from haulback.server.store.machines import policy_columns
 from haulback.server.store.presence import PresenceLedger
 from haulback.server.store.rows import records, row_of
-from haulback.server.store.walks import WalkKind
 from haulback.texts import is_printable
 from haulback.wire import JsonObject
 
@@ -54,7 +54,9 @@ class InventoryLedger(PresenceLedger):
             unseen += [machine for machine in self._present(hypervisor) if machine.uuid in absent]
         missed = {machine.guid: machine for machine in unseen if machine.guid not in there}
         self._weigh(hypervisor, list(missed.values()), HypervisorScan(by, since))
-        walks.ask(self._sql, WalkKind.HOST, hypervisor, 0 if complete or absent else since)
+        evaluations.request(
+            self._sql, EvaluationKind.HOST, hypervisor, 0 if complete or absent else since
+        )
 
     def _upsert(self, machines: Iterable[Entity]) -> None:
         """Record machines as seen; a machine reported as absent stays present until

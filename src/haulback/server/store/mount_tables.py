@@ -58,6 +58,14 @@ mounted_volume = Table(
     Index("mounted_volume_of", "mount", "number"),
 )
 
+# The reports of damage that the mounts of a node may make: `booked` (epoch ms) moves on with each.
+damage_allowance = Table(
+    "damage_allowance",
+    metadata,
+    Column("node", ForeignKey("node.guid", ondelete="CASCADE"), primary_key=True),
+    Column("booked", BigInteger, nullable=False),
+)
+
 # File requests to nodes, and the pieces of their answers.
 question = Table(
     "question",

@@ -1,6 +1,4 @@
-"""The rows of the hypervisors above entities of no user's hypervisor: own database, attached
-machines.
-"""
+"""The rows of internal hypervisors: for the server's own database, and for attached machines."""
 
 from __future__ import annotations
 

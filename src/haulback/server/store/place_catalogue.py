@@ -42,7 +42,11 @@ class PlaceCatalogue:
     def default_destination(self) -> BackupDestination:
         found = records(self._sql, sa.select(tables.destination).limit(2), BackupDestination)
         if len(found) != 1:
-            why = "there is none yet; create one" if not found else "there are several; name one"
+            why = (
+                "there is none yet; create one"
+                if not found
+                else "there are several; name one (--destination or --to)"
+            )
             raise Malformed(f"backupDestination: {why}", field="backupDestination")
         return found[0]
 

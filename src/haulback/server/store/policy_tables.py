@@ -1,4 +1,4 @@
-"""The tables of walks over machines, and of the protection of machines by backup policies."""
+"""The tables of evaluations of machines, and of the protection of machines by backup policies."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from haulback.server.store.tables import metadata
 
 _GUID = String(36)
 
-# A walk visits machines in the order of their guids, in bounded transactions.  A walk that is
+# An evaluation goes through machines in the order of their guids, in bounded transactions.  An
+# evaluation that is
 # requested again starts from the beginning: `asked` increases, so that the transaction of an older
-# piece cannot end the new walk.
+# piece cannot end the new evaluation.
 walk = Table(
     "walk",
     metadata,

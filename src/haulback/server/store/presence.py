@@ -11,13 +11,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from haulback.contract.alarms import AlarmKind
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine, judge, place, undecided
 from haulback.inventory.records import Entity
-from haulback.server.store import tables, walks
+from haulback.server.store import evaluations, tables
 from haulback.server.store.alarm_tables import doubt
 from haulback.server.store.alarms import AlarmLedger, plain
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.evaluations import EvaluationKind
 from haulback.server.store.expressions import Row
 from haulback.server.store.rows import records
-from haulback.server.store.walks import WalkKind
 from haulback.wire import Named
 
 _MANY = 500  # guids in one statement
@@ -36,7 +36,7 @@ class PresenceLedger:
         missed = set(uuids)
         found = [machine for machine in self._present(hypervisor) if machine.uuid in missed]
         self._weigh(hypervisor, found, look)
-        walks.ask(self._sql, WalkKind.HOST, hypervisor)
+        evaluations.request(self._sql, EvaluationKind.HOST, hypervisor)
 
     def confirmed_absent(self, hypervisor: str) -> list[Named]:
         """Mark missed machines as absent after an administrator's confirmation."""
@@ -45,7 +45,7 @@ class PresenceLedger:
             machine for machine in self._present(hypervisor) if machine.absent_since is not None
         ]
         self._gone([machine.guid for machine in missed])
-        walks.ask(self._sql, WalkKind.HOST, hypervisor)
+        evaluations.request(self._sql, EvaluationKind.HOST, hypervisor)
         self.settle_doubt(hypervisor)
         return [machine.named() for machine in missed]
 

@@ -182,7 +182,7 @@ def waiting(sql: sa.Connection, rules: Iterable[str] | None = None) -> dict[str,
     return {row[0]: row[1] for row in sql.execute(query)}
 
 
-def told(sql: sa.Connection, rule: str, now: int) -> bool:
+def mark_alarmed(sql: sa.Connection, rule: str, now: int) -> bool:
     """Record that the alarm of a waiting rule was raised; False if it was raised before."""
     table = retention_wait
     where = (table.c.rule == rule, table.c.told.is_(None))

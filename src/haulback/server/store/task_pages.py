@@ -67,7 +67,7 @@ class TaskListReader:
         for name, condition in self._asked.indexed.items():
             few = sa.select(sa.literal(1)).select_from(table).where(VISIBLE, condition)
             query = sa.select(sa.func.count()).select_from(few.limit(_FEW + 1).subquery())
-            if _told(self._sql, query, name)[0][0] <= _FEW:
+            if _rows_by_index(self._sql, query, name)[0][0] <= _FEW:
                 return name
         return "task_list"
 
@@ -75,7 +75,7 @@ class TaskListReader:
         if not self._is_sqlite:
             return self._sql.execute(query).all()
         with _room(self._sql):
-            return _told(self._sql, query, index)
+            return _rows_by_index(self._sql, query, index)
 
 
 def rows(sql: sa.Connection, guids: Sequence[str]) -> Iterator[Task]:
@@ -94,7 +94,9 @@ def _turned(column: Expression) -> sa.UnaryExpression[object]:
     return inner.asc() if column.modifier is sa.sql.operators.desc_op else inner.desc()
 
 
-def _told(sql: sa.Connection, query: Select, index: str, before: str = "") -> Sequence[Any]:
+def _rows_by_index(
+    sql: sa.Connection, query: Select, index: str, before: str = ""
+) -> Sequence[Any]:
     """The rows of a query for which SQLite has to use an index."""
     compiled = query.compile(dialect=sql.dialect, compile_kwargs={"render_postcompile": True})
     names: Any = compiled.positiontup

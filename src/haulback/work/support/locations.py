@@ -26,10 +26,10 @@ from haulback.mounts.lazy_opener import LazyOpener
 from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
-from haulback.repository.stored_disk import StoredDisk
+from haulback.repository.stored_disk import stored_disks
 from haulback.wire import Named
 from haulback.work.context import Results, TaskContext
-from haulback.work.support.young_backup import let_be_readable
+from haulback.work.support.recent_backup import let_be_readable
 
 T = TypeVar("T")
 # Errors after which another location may be good.
@@ -44,13 +44,13 @@ class OpenLocation(NamedTuple):
     manifest: Manifest
     place: BackupPlace
 
-    def told(self) -> Results:
+    def read_from(self) -> Results:
         """The member of the results that names the location that the task has read."""
         to = self.place.destination
-        return told(SourceLocation(self.place.backup, Named(to.guid, to.name)))
+        return read_from(SourceLocation(self.place.backup, Named(to.guid, to.name)))
 
 
-def told(location: SourceLocation) -> Results:
+def read_from(location: SourceLocation) -> Results:
     """The member of the results for a location; empty if an earlier attempt read the backup."""
     return {READ: msgspec.to_builtins(location)}
 
@@ -64,10 +64,9 @@ def read_at_any(
     """The result of `read` at the first location where it succeeds.
 
     A chunk that cannot be read at a location is read from another location of its family; if the
-    keys
-    differ, or a location cannot be opened, the reading starts again at the next location. Raises
-    the error of the first location if all of them fail; raises Fenced, OwnerChanged and a Conflict
-    of `read` at once.
+    keys differ, or a location cannot be opened, the reading starts again at the next location.
+    Raises the error of the first location if all of them fail; raises Fenced, OwnerChanged and a
+    Conflict of `read` at once.
     """
     places = [BackupPlace(*first), *others]
     failed: HaulbackError | None = None
@@ -121,9 +120,8 @@ class _OtherDisks:
 
     def _all_disks(self) -> dict[str, Source]:
         repository, manifest, _ = self._location()
-        reader = repository.reader()
         self._context.log(f"disks that cannot be read are read on from {self._name}")
-        return {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
+        return dict(stored_disks(manifest, repository.reader()))
 
 
 def opened_family(location: OpenLocation) -> list[Repository]:

@@ -14,7 +14,7 @@ _REASON = 500  # characters of the reason why a machine is unreadable
 _MOST = 100  # parts of a machine in a report
 
 
-def told(machine: Machine) -> JsonObject:
+def machine_row(machine: Machine) -> JsonObject:
     """The report of a machine."""
     held = machine.snapshots
     return {
@@ -26,12 +26,12 @@ def told(machine: Machine) -> JsonObject:
     }
 
 
-def placed(uuid: str, found: Inventory) -> JsonObject:
+def location_row(uuid: str, found: Inventory) -> JsonObject:
     """The report of a machine's location on its platform."""
     return {"place": found.places.get(uuid, "")[:400]}
 
 
-def broken(problem: Problem) -> JsonObject:
+def failure_row(problem: Problem) -> JsonObject:
     """The report of a machine that cannot be read."""
     where, message = problem.where[:400], problem.message[:_REASON]
     uuid = problem.uuid or (where if is_guid(where) else "")

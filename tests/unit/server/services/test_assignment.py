@@ -14,12 +14,12 @@ from haulback.kinds.registry import KINDS
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import assignment
 from haulback.server.services.app import App
-from haulback.server.store import configuration, machines, tables, walks
+from haulback.server.store import configuration, evaluations, machines, tables
 from haulback.server.store.engine import open_store
+from haulback.server.store.evaluations import PIECE, EvaluationKind
 from haulback.server.store.event_tables import event
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.rows import json_text
-from haulback.server.store.walks import PIECE, WalkKind
 from tests.unit.server.conftest import House
 
 
@@ -60,7 +60,7 @@ def told(house: House, record: Record) -> int:
 def test_a_machine_gets_a_backup_and_a_snapshot_policy_in_one_walk(house: House):
     backup, snapshot = policy(house), policy(house, "vm-snapshot")
     fleet(house, 3)
-    assignment.continue_walks(house.app)
+    assignment.continue_evaluations(house.app)
     assert members(house, backup) == members(house, snapshot, "snapshotPolicy") == 3
 
 
@@ -69,40 +69,40 @@ def test_a_walk_that_was_killed_goes_on_after_its_last_piece(
 ):
     made = policy(house)
     fleet(house, 2 * PIECE + 7)
-    pieces = walks.piece
+    pieces = evaluations.next_machines
 
     def killed(sql: Any, walk: Any) -> Any:
         if walk.cursor:
             raise MemoryError
         return pieces(sql, walk)
 
-    monkeypatch.setattr(walks, "piece", killed)
+    monkeypatch.setattr(evaluations, "next_machines", killed)
     with pytest.raises(MemoryError):
-        assignment.continue_walks(house.app)
+        assignment.continue_evaluations(house.app)
     monkeypatch.undo()
     assert 0 < members(house, made) <= PIECE
-    assignment.continue_walks(house.app)
+    assignment.continue_evaluations(house.app)
     assert members(house, made) == told(house, made) == 2 * PIECE + 7
     with house.app.store.read() as sql:
-        assert not walks.is_assigning(sql)
+        assert not evaluations.is_assigning(sql)
 
 
 def test_a_walk_that_is_requested_again_begins_anew(house: House):
     made = policy(house, includeRegExps=["other-"])
     fleet(house, PIECE + 1)
     with house.app.store.write() as sql:
-        walk = walks.next_walk(sql, [WalkKind.HOST])
+        walk = evaluations.next_evaluation(sql, [EvaluationKind.HOST])
         assert walk
-        page = walks.piece(sql, walk)
-        walks.moved(sql, walk, page)
+        page = evaluations.next_machines(sql, walk)
+        evaluations.advance(sql, walk, page)
         body = {**made.body, "autoAssignSettings": {"mode": "ASSIGN_ONLY", "includeTags": [],
                                                     "includeRegExps": ["m-"]}}  # fmt: skip
         made.body = body
         configuration.change(sql, made)
-        walks.ask(sql, WalkKind.HOST, house.hypervisor.guid)
+        evaluations.request(sql, EvaluationKind.HOST, house.hypervisor.guid)
         # The end of the older walk is not the end of the new walk.
-        assert not walks.moved(sql, walk, [])
-    assignment.continue_walks(house.app)
+        assert not evaluations.advance(sql, walk, [])
+    assignment.continue_evaluations(house.app)
     assert members(house, made) == PIECE + 1
 
 
@@ -113,12 +113,12 @@ def test_two_servers_assign_each_machine_once(cluster_url: str):
     house.clock.now = apps[0].clock.now_ms()  # type: ignore[attr-defined]
     made = policy(house)
     fleet(house, 3 * PIECE)
-    threads = [threading.Thread(target=assignment.continue_walks, args=[app]) for app in apps]
+    threads = [threading.Thread(target=assignment.continue_evaluations, args=[app]) for app in apps]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assignment.continue_walks(apps[1])
+    assignment.continue_evaluations(apps[1])
     assert members(house, made) == told(house, made) == 3 * PIECE
     for store in stores:
         store.close()
@@ -135,7 +135,7 @@ def test_a_user_who_changes_a_machine_meanwhile_is_not_overruled(house: House):
 def test_a_policy_of_an_earlier_version_with_a_strange_expression_changes_nothing(house: House):
     made = policy(house)
     fleet(house, 2)
-    assignment.continue_walks(house.app)
+    assignment.continue_evaluations(house.app)
     strange = {"mode": "ASSIGN_AND_REMOVE", "includeRegExps": ["x(?!y)"]}
     made.body = {**made.body, "autoAssignSettings": strange}
     with house.app.store.write() as sql:
@@ -144,16 +144,16 @@ def test_a_policy_of_an_earlier_version_with_a_strange_expression_changes_nothin
             .where(tables.record.c.guid == made.guid)
             .values(body=json_text(made.body))
         )
-        walks.ask(sql, WalkKind.POLICY, made.guid)
+        evaluations.request(sql, EvaluationKind.POLICY, made.guid)
     assert "includeRegExps[0]" in assignment.unreadable_conditions(made)
-    assignment.continue_walks(house.app)
+    assignment.continue_evaluations(house.app)
     assert members(house, made) == 2
 
 
 def test_a_policy_removed_in_one_statement_leaves_all_its_machines(house: House):
     made = policy(house)
     fleet(house, 5)
-    assignment.continue_walks(house.app)
+    assignment.continue_evaluations(house.app)
     with house.app.store.write() as sql:
         machines.leave_policy(sql, "backupPolicy", made.guid)
     assert members(house, made) == 0

@@ -17,6 +17,7 @@ from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup
 from haulback.kinds.backup_destination_sync import KIND as SYNC
+from haulback.kinds.repair import KIND as REPAIR
 from haulback.kinds.restore import KIND as RESTORE
 from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING
@@ -486,3 +487,22 @@ def test_a_report_of_copies_that_is_no_report_is_refused(copies):
     copies.house.take(copies.node, sync)
     with pytest.raises(Malformed):
         copies.house.finish(copies.node, sync, copied=[{"backup": "x"}])
+
+
+def test_orders_name_the_first_destination_of_the_family_whose_key_opens_the_copies(copies):
+    table, first = tables.destination, copies.house.destination.guid
+    third = copies.destination("third")
+    with copies.house.app.store.write() as sql:
+        for place, origin in ((copies.far, first), (third, copies.far.guid)):
+            settings = msgspec.json.encode({"copyOf": origin}).decode()
+            here = sa.update(table).where(table.c.guid == place.guid)
+            sql.execute(here.values(settings=settings))
+    copies.stored(copies.rule())
+    [sync] = copies.syncs()
+    [repair] = copies.house.submit("repair", {"backupDestinations": [{"guid": third.guid}]})
+    with copies.house.app.store.write() as sql:
+        known = SqlCatalogue(sql)
+        orders = [SYNC.prepare(sync, known), REPAIR.prepare(repair, known)]
+        assert [order.family.guid for order in orders] == [first, first]
+        destinations.remove(sql, first)
+        assert REPAIR.prepare(repair, SqlCatalogue(sql)).family is None

@@ -126,7 +126,7 @@ def test_a_second_destination_gets_copies_that_are_kept_as_long(house: House):
     assert [place["backupRetentionSettings"]["keepDaily"] for place in places] == [7, 7]
     assert made.copyDestination is not None
     assert made.copyDestination.name == "far"
-    with pytest.raises(Malformed, match="copyTo: far has the backups already"):
+    with pytest.raises(Malformed, match="copyTo: far already stores the backups"):
         protected(house, match=["x"], to=far.guid, copyTo=far.guid)
     assert len(records(house, "vm-backup")) == 1
 

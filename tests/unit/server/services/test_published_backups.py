@@ -61,5 +61,5 @@ def test_a_store_that_is_retried_after_its_manifest_leaves_a_backup_whatever_its
         row = tables.task.c
         again = sql.scalar(sa.select(row.guid).where(row.state == "QUEUED", row.type == "STORE"))
         assert again
-        house.app.life(sql).end(tasks.get(sql, again), end, "it broke")
+        house.app.task_changes(sql).end(tasks.get(sql, again), end, "it broke")
     assert states(house, store) == ("SUCCESS", store.ref("backup"))

@@ -10,9 +10,9 @@ from haulback.errors import Damaged, NotFound
 from haulback.repository import manifest as manifests
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import exists
+from haulback.repository.recent_backups import is_listed
 from haulback.repository.repository import Repository
 from haulback.repository.verify import VerifyReport
-from haulback.repository.young_backups import is_listed
 from haulback.work.context import TaskContext
 from haulback.work.support.pause import pause
 
