@@ -91,7 +91,8 @@ class ImportMachineOrder(msgspec.Struct):
     disks to leave out, `rename` new names of disks by their old names, `stores` storage pools by
     names of disks.  With a `share`, a mount, the machine runs from the mount at once.
     `others` are other locations of the backup.  `as_before` allocates each disk as the original
-    disk was, `allocate` all disks.
+    disk was, `allocate` all disks.  `mark` names the task and its repetitions in the definition of
+    the machine, "" for a task that is not repeated.
     """
 
     backup: str
@@ -108,6 +109,7 @@ class ImportMachineOrder(msgspec.Struct):
     share: str = ""
     others: list[BackupPlace] = []
     as_before: bool = False
+    mark: str = ""
 
 
 class ImportResult(msgspec.Struct):

@@ -125,6 +125,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
         task.ref("mountedBackup") or "",
         other_places(backup, task.node, catalogue),
         as_before=_FORM not in params,
+        mark=str(params.get("mark", "")),
     )
 
 

@@ -20,7 +20,7 @@ from haulback.units import GIB
 
 _MOST = GIB  # bytes of all groups, the pages of several TiB of disks
 _SHARE = 4  # one backup takes at most this part of the bytes
-_TRIM_SHARE = 64  # of the bytes, written between two looks at all copies
+_UNTRIMMED = 16  # a process lists the folder once for this part of the bytes
 _SUFFIX = ".groups"
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,13 @@ class GroupCache:
         self._cache = folder
         self._path = folder.path / f"{repository}{_SUFFIX}" if folder else None
         self._most = min(_MOST, folder.limit) if folder else 0
-        self._untrimmed = 0
+        self._is_writable = folder is not None
+        self._left = 0  # bytes that may be kept before the next trim, which lists all copies
 
     def __contains__(self, group: object) -> bool:
-        return bool(self._path and isinstance(group, bytes) and self._file(group).exists())
+        if self._path is None or not isinstance(group, bytes):
+            return False
+        return os.path.exists(self._file(group))  # unlike `Path.exists`, it raises no OSError
 
     def get(self, group: bytes) -> bytes | None:
         """The record of a group, not authenticated; None without a copy."""
@@ -47,7 +50,7 @@ class GroupCache:
             return None
         with suppress(OSError):
             record = self._file(group).read_bytes()
-            os.utime(self._file(group))  # marks the copy as used, for `trim`
+            os.utime(self._file(group))  # marks the copy as used, for `_trim_if_due`
             return record
         return None
 
@@ -60,16 +63,17 @@ class GroupCache:
     def keep(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep copies of (group, record) pairs, as many as one backup may take."""
         left = self._most // _SHARE
-        for group, record in records if self._path else ():
+        for group, record in records if self._is_writable else ():
             left -= len(record)
             if left < 0 or not self._kept(group, record):
                 break
-        self.trim()
+        self._trim_if_due()
 
     def keep_one(self, group: bytes, record: bytes) -> None:
         """Keep a copy of a group."""
-        if self._path and self._kept(group, record) and self._untrimmed > self._most // _TRIM_SHARE:
-            self.trim()
+        if self._is_writable:
+            self._kept(group, record)
+            self._trim_if_due()
 
     def _kept(self, group: bytes, record: bytes) -> bool:
         """Whether a copy could be written."""
@@ -77,8 +81,10 @@ class GroupCache:
             self._write(group, record)
         except OSError as error:
             log.warning("groups cannot be kept in %s: %s", self._path, error)
+            # A full disk needs the room of the oldest copies; it would refuse the next group, too.
+            self._left, self._is_writable = -1, False
             return False
-        self._untrimmed += len(record)
+        self._left -= len(record)
         return True
 
     def _file(self, group: bytes) -> Path:
@@ -96,11 +102,14 @@ class GroupCache:
         finally:
             temp.unlink(missing_ok=True)
 
-    def trim(self) -> None:
-        """Remove the copies beyond the limit that were unused for longest."""
-        if self._untrimmed == 0:
+    def _trim_if_due(self) -> None:
+        """Remove the copies beyond the limit that were unused for longest, now and then.
+
+        A folder that is not there has none.
+        """
+        if self._left >= 0:
             return
-        self._untrimmed = total = 0
+        total, self._left = 0, self._most // _UNTRIMMED
         with suppress(OSError):
             for _, size, path in sorted(self._copies(), reverse=True):  # most recently used first
                 total += size

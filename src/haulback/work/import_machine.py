@@ -59,7 +59,7 @@ def run(context: TaskContext) -> Results:
 
 def _made_before(context: TaskContext, machines: MachineSource) -> _Made | None:
     for machine in machines.inventory().machines:
-        if machine.definition.get(MARK) == context.guid:
+        if machine.definition.get(MARK) == _mark(context):
             context.log("an earlier attempt made the machine already")
             machines.sweep(context.server.needed())  # completes the steps after the definition
             machine = machines.machine(machine.uuid)
@@ -127,8 +127,13 @@ def _target(context: TaskContext) -> RestoreTarget:
         cards=tuple(
             NetworkCardSettings(card.number, card.network, card.mac) for card in order.cards
         ),
-        marks={MARK: context.guid},
+        marks={MARK: _mark(context)},
     )
+
+
+def _mark(context: TaskContext) -> str:
+    """The mark of the machine that this task, or an earlier task that it repeats, has made."""
+    return context.order.mark or context.guid
 
 
 def _make_over(context: TaskContext, machines: MachineSource, wanted: Machine) -> RestoredMachine:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from haulback.drivers.source import Extent
 from haulback.errors import BaseGone
+from haulback.repository import group_cache
 from haulback.repository.group_cache import GroupCache
-from haulback.repository.index_cache import CacheFolder
+from haulback.repository.index_cache import CacheFolder, stored_copies
 from haulback.repository.pack import name_of
 from haulback.repository.repository import Repository
 from haulback.testing.memory_store import MemoryBucket, MemoryStore
@@ -93,9 +96,10 @@ def test_a_copy_of_a_group_that_left_the_index_is_not_used(scene):
         reader.chunk(scene.full.disks[0].map.root)
 
 
-def test_a_folder_that_cannot_be_written_stops_no_backup(scene, tmp_path):
+@pytest.mark.parametrize("name", ["file", "x" * 300])
+def test_a_folder_that_cannot_be_used_stops_no_backup(scene, tmp_path, name):
     (tmp_path / "file").write_bytes(b"")
-    scene.cache = CacheFolder(tmp_path / "file")
+    scene.cache = CacheFolder(tmp_path / name)
     scene.increment()
 
 
@@ -118,3 +122,35 @@ def test_one_backup_takes_a_part_of_the_room_only(tmp_path):
     cache = GroupCache("a", CacheFolder(tmp_path, 1000))
     cache.keep((bytes([number] * 12), bytes(100)) for number in range(8))
     assert len([*tmp_path.glob("*/*")]) == 2
+
+
+def test_groups_that_are_kept_one_by_one_do_not_list_the_folder_each_time(tmp_path, monkeypatch):
+    lists = []
+
+    def counted(root: Path) -> Iterator[tuple[int, int, Path]]:
+        lists.append(root)
+        return stored_copies(root)
+
+    monkeypatch.setattr(group_cache, "stored_copies", counted)
+    cache = GroupCache("a", CacheFolder(tmp_path, 64_000))
+    for number in range(640):
+        cache.keep([(number.to_bytes(12), bytes(200))])
+    assert 2 <= len(lists) <= 80
+    assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 64_000 * 17 // 16
+
+
+def test_a_full_folder_makes_room_before_the_next_group(tmp_path, monkeypatch):
+    cache = GroupCache("a", CacheFolder(tmp_path, 1000))
+    cache.keep([(bytes([7] * 12), bytes(200))])
+    monkeypatch.setattr(group_cache, "_MOST", 100)
+    smaller = GroupCache("a", CacheFolder(tmp_path, 1000))
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    smaller.keep([(bytes(12), bytes(10))])
+    assert not [*tmp_path.glob("*/*")]
+    monkeypatch.undo()
+    smaller.keep([(bytes(12), bytes(10))])
+    assert not [*tmp_path.glob("*/*")], "the next repository object tries again"
+
+
+def no_space(path: Path, data: bytes) -> int:
+    raise OSError(errno.ENOSPC, "no space is left")

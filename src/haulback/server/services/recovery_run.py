@@ -31,6 +31,8 @@ def plan_recovery(guid: str, catalogue: Catalogue, context: Context) -> Plan:
         for task in made.tasks:
             task.rank += place  # the order in which the restores start
             task.retry_count = task.tries = int(record.body.get("backupRetryCount") or 0)
+            # A repetition is another task, and must find the machine that this task made.
+            task.params = {**task.params, "mark": task.guid}
         whole.add(made)
     if not whole.tasks:
         raise Conflict(f"recovery plan {record.name} has no active rule with an entity")

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from haulback.contract.events import EventKind
 from haulback.errors import Malformed
 from haulback.inventory import managers
+from haulback.kinds import import_machine
 from haulback.server.http.configuration import RECORD_KINDS
 from haulback.server.services import configuration, fires, maintenance, schedules
 from haulback.server.services.configuration import RequestRecord
@@ -416,6 +417,31 @@ def test_a_restore_of_a_recovery_plan_that_fails_is_tried_again_as_often_as_the_
     house.take(node, second)
     house.fail(node, second)
     assert of_kind("RESTORE") == of_kind("IMPORT") == []
+
+
+def test_an_import_of_a_recovery_plan_that_is_tried_again_finds_the_machine_that_it_made(site):
+    house = site.house
+    node = house.node()
+    store = house.exported(node)
+    house.take(node, store)
+    house.finish(node, store, stored=5)
+    rules = [{"name": "all", "protectedEntities": [{"guid": house.entities[0].guid}]}]
+    plan = site.add("recovery-plan", name="drill", rules=rules, backupRetryCount=1)
+    site.schedule(type="VM_RESTORE", rules=[{"guid": plan}])
+    site.at(MIDNIGHT + 22 * HOUR)
+    [restore] = site.tasks("RESTORE")
+    house.take(node, restore)
+    house.finish(node, restore)
+    orders = []
+    for _ in range(2):
+        [item] = [task for task in site.tasks("IMPORT") if task.state == "QUEUED"]
+        house.clock.now += MINUTE
+        maintenance.tick(house.app)
+        house.take(node, item)
+        with house.app.store.read() as sql:
+            orders.append(import_machine.prepare(house.row(item), SqlCatalogue(sql)))
+        house.fail(node, item)
+    assert orders[0].mark == orders[1].mark != ""
 
 
 def test_a_recovery_plan_that_cannot_run_is_a_skip_with_its_reason(site):
