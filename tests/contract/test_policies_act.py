@@ -151,7 +151,7 @@ def test_a_snapshot_policy_acts_in_the_same_way(served: Served):
     assert answer.json()["details"]["field"] == "rule"
 
 
-TYPES = ("SWIFT", "GCS", "SYNTHETICXFS", "VSTOR", "TAPE", "filesystem", "")
+TYPES = ("SWIFT", "GCS", "SYNTHETICXFS", "VSTOR", "TAPE", "file-system", "")
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -7,7 +7,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -80,7 +82,9 @@ def test_a_process_that_ignores_its_end_is_killed_and_named(
     times = iter([0.0, 5.0, 5.0, 20.0, 20.0, 61.0, 61.0])
     monkeypatch.setattr(mounts, "lives", lambda _: True)
     monkeypatch.setattr(mounts, "_signal", lambda _, number: sent.append(number))
-    monkeypatch.setattr(supervisor.time, "monotonic", lambda: next(times))
+    # A clock of the supervisor alone: threads of other tests read the clock of the process.
+    clock = SimpleNamespace(monotonic=lambda: next(times), sleep=time.sleep)
+    monkeypatch.setattr(supervisor, "time", clock)
     with pytest.raises(Unavailable, match=f"{guid} does not end"):
         mounts.end(guid)
     assert sent == [signal.SIGTERM, signal.SIGKILL, signal.SIGKILL]
