@@ -91,6 +91,7 @@ def test_children_inherit_no_secret_and_everything_else(monkeypatch: pytest.Monk
     assert (found["HAULBACK_LOG"], found["MORE"], "PATH" in found) == ("INFO", "1", True)
 
 
+@pytest.mark.slow
 def test_every_child_is_given_an_environment():
     source = Path(credentials.__file__).parent
     for path in source.rglob("*.py"):

@@ -242,6 +242,7 @@ def packed(data):
     return made + b"\0\0"
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=30), st.integers(1, 400)), max_size=12))
 def test_what_was_packed_comes_out(parts):
     data = b"".join(one * count for one, count in parts)[: 3 * CHUNK]

@@ -151,6 +151,7 @@ def scattered(disk: MemoryDisk, chance: random.Random) -> list[Extent]:
     return [Extent(place * BLOCK, BLOCK) for place in places]
 
 
+@pytest.mark.slow
 def test_an_increment_of_eighty_scattered_blocks_takes_few_calls(bucket, cache, tmp_path, pool):
     disk = MemoryDisk(b"".join(noise(MIB, seed) for seed in range(512)))
     parent, _ = backed_up(bucket, cache, tmp_path / "full", pool, disk)

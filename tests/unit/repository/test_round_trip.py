@@ -67,6 +67,7 @@ writes = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(rounds=st.lists(st.tuples(writes, st.booleans()), max_size=4))
 def test_every_backup_of_a_chain_restores_what_the_disk_held_then(rounds, pool_of_two):

@@ -26,6 +26,7 @@ def traced():
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_chunks_of_a_session(
     repository, tmp_path, pool, monkeypatch, traced
 ):

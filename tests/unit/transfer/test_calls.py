@@ -86,6 +86,7 @@ class Node:
         return made
 
 
+@pytest.mark.slow
 def test_tasks_of_a_node_take_few_calls_for_each_increment_of_scattered_blocks(tmp_path, pool):
     node, chance = Node(tmp_path, pool, 64 * MIB), random.Random(2)
     last = node.back_up()
