@@ -14,13 +14,21 @@ _STEPS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def size(count: float) -> str:
-    """Bytes in IEC units with three significant digits: `size(1536) == "1.5 KiB"`."""
+    """Bytes in IEC units with three significant digits: `size(1536) == "1.5 KiB"`.
+
+    Values from 1,000 to 1,023 have four: `size(1020 * 1024) == "1020 KiB"`.
+    """
     value = float(count)
     for step in _STEPS[:-1]:
         if abs(value) < 1024:
-            return f"{int(value)} B" if step == "B" else f"{value:.3g} {step}"
+            return f"{int(value)} B" if step == "B" else f"{_digits(value)} {step}"
         value /= 1024
-    return f"{value:.3g} {_STEPS[-1]}"
+    return f"{_digits(value)} {_STEPS[-1]}"
+
+
+def _digits(value: float) -> str:
+    """A number with three significant digits, without an exponent."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def rate(bytes_per_second: float) -> str:

@@ -33,6 +33,9 @@ def test_every_error_has_a_row_with_its_exit_code_and_its_status(error: type[Hau
         scheduling.waiting_for("entity:machine"),
         scheduling.waiting_for("source:hypervisor:export"),
         scheduling.waiting_for("destination:folder:store"),
+        scheduling.waiting_for("node:n1:export"),
+        scheduling.waiting_for("share:n1:export:folder"),
+        scheduling.busy_nodes(["node:n1:export", "share:n2:export:folder"]),
     ],
 )
 def test_every_reason_of_a_queued_task_has_a_row(reason: str):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
@@ -65,7 +65,9 @@ class NewMachineOptions:
         LIBVIRT.path
     )
     name: Annotated[str, Parameter(help="Name of the machine, if not its own.")] = ""
-    format: Annotated[str, Parameter(help="Format of all disks: raw or qcow2.")] = ""
+    format: Annotated[
+        Literal["raw", "qcow2"] | None, Parameter(help="Format of all disks, if not as before.")
+    ] = None
     without: Annotated[list[str] | None, Parameter(help="Disk to leave out.")] = None
     overwrite: Annotated[bool, Parameter(negative="", help="Replace the machine.")] = False
     power_on: Annotated[bool, Parameter(negative="", help="Start the machine.")] = False
@@ -169,7 +171,7 @@ def _made(
     target = RestoreTarget(
         f"by-hand-{os.getpid()}-{new_guid()[:8]}",
         name=wanted.name,
-        format=wanted.format or None,
+        format=wanted.format,
         overwrite=wanted.overwrite,
         allocate=wanted.allocation and wanted.allocation is Allocation.PREALLOCATED,
         skip=frozenset(wanted.without or ()),

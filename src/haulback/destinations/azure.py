@@ -11,11 +11,11 @@ import ssl
 import urllib.error
 import urllib.request
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
+from email.message import Message
 from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 import msgspec
@@ -23,6 +23,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore
 
 from haulback.contract.destination_types import AzureSettings
+from haulback.destinations.answer_headers import date_ms, pause_of
 from haulback.destinations.bandwidth import RateTable, Throttle
 from haulback.destinations.https_access import authority, opener
 from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects
@@ -35,7 +36,8 @@ from haulback.errors import (
 )
 
 _MOST_IN_ONE_PUT = 5000 << 20  # bytes of a part; the limit of Azure
-_CLOCK_SECONDS = 10.0  # object to ask for the store's time
+_LOOK_SECONDS = 10.0  # seconds for a request that only reads headers
+_HALF_SECOND = 500  # ms; the store's clock tells whole seconds
 _VERSION = "2021-12-02"  # version of the API, for requests that do not use obstore
 _SECRETS = "give the destination new credentials with `haulback destination set --secret`"
 _REMEDIES = {
@@ -110,7 +112,9 @@ class Azure(ObstoreObjects):
         return self.share.throttle
 
     def problem(self, error: Exception, doing: str) -> Exception:
-        return _problem(answer_of(error), self.settings, doing)
+        answer = answer_of(error)
+        pause = self._wanted_pause() if _is_busy(answer) else 0.0
+        return _problem(answer, self.settings, doing, pause)
 
     @cached_property
     def deleting(self) -> AzureStore:
@@ -144,16 +148,26 @@ class Azure(ObstoreObjects):
 
     def clock_ms(self) -> int | None:
         """The time in an answer, in whole seconds; a refusal has one too."""
+        headers = self._headers()
+        told = date_ms(headers["Date"]) if headers else None
+        return None if told is None else told + _HALF_SECOND
+
+    def _wanted_pause(self) -> float:
+        """Ask the busy store for the pause in seconds that it requests; 0 if it requests none."""
+        headers = self._headers()
+        return pause_of(headers["Retry-After"], headers["Date"]) if headers else 0.0
+
+    def _headers(self) -> Message | None:
+        """The headers of the store's answer, with any status; None without an answer."""
         request = urllib.request.Request(self._container_url, method="HEAD")
         access = opener(self.settings.ca, self.settings.proxy)
         try:
-            with access.open(request, timeout=_CLOCK_SECONDS) as answer:
-                told = answer.headers["Date"]
+            with access.open(request, timeout=_LOOK_SECONDS) as answer:
+                return cast(Message, answer.headers)
         except urllib.error.HTTPError as error:
-            told = error.headers["Date"]
+            return error.headers
         except OSError:
             return None
-        return int(parsedate_to_datetime(told).timestamp() * 1000) + 500 if told else None
 
     @property
     def _container_url(self) -> str:
@@ -248,7 +262,13 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
         ) from error
 
 
-def _problem(answer: Answer, settings: AzureSettings, doing: str) -> HaulbackError:
+def _is_busy(answer: Answer) -> bool:
+    return answer.code in _BUSY or answer.status in (429, 503)
+
+
+def _problem(
+    answer: Answer, settings: AzureSettings, doing: str, pause: float = 0.0
+) -> HaulbackError:
     code = answer.code or _WITHOUT_CODE.get(answer.status or 0, "")
     begin = f"{doing} failed at {where(settings)}"
     if code == "Certificate":
@@ -258,8 +278,8 @@ def _problem(answer: Answer, settings: AzureSettings, doing: str) -> HaulbackErr
         )
     if code in _FULL:
         return OutOfSpace(f"{begin}: the account is full: {answer.text}")
-    if code in _BUSY or answer.status in (429, 503):
-        return Unavailable(f"{begin}: the store asks for a pause")
+    if _is_busy(answer):
+        return Unavailable(f"{begin}: the store asks for a pause", retryAfter=pause)
     remedy = _REMEDIES.get(code) or _REMEDIES.get(_BY_STATUS.get(answer.status or 0, ""))
     if remedy:
         return Misconfigured(f"{begin}: {remedy} ({code or answer.status})")

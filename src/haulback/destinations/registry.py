@@ -17,7 +17,7 @@ from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.read_ahead import ReadAhead
 from haulback.destinations.settled_lists import SettledLists
-from haulback.destinations.store_retries import Retrying
+from haulback.destinations.store_retries import Retrying, Tell, silent
 from haulback.errors import Malformed
 from haulback.wire import JsonMapping
 
@@ -29,8 +29,12 @@ class Usage(NamedTuple):
     free: int
 
 
-def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStore:
+def open_destination(
+    driver: str, config: JsonMapping, owner: str, tell: Tell = silent
+) -> ObjectStore:
     """Open a destination; the names of its half-written objects contain the attempt `owner`.
+
+    `tell` gets the reason when a request to a remote store is repeated.
 
     Raises Malformed for an unknown driver or a wrong setting, Unavailable for a store that does
     not answer.
@@ -38,7 +42,7 @@ def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStor
     kind, settings = _declared(driver, config)
     store: ObjectStore = _module(kind).open_store(settings, owner)
     if not kind.capabilities.local_path:
-        store = ReadAhead(ConfirmedLists(Retrying(store)))
+        store = ReadAhead(ConfirmedLists(Retrying(store, tell=tell)))
     if listing_delay(driver, config) != 0:
         store = SettledLists(store)
     return store

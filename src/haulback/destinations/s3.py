@@ -10,7 +10,6 @@ import mmap
 import time
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -21,6 +20,7 @@ import obstore
 from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
+from haulback.destinations.answer_headers import date_ms, pause_of
 from haulback.destinations.bandwidth import Throttle
 from haulback.destinations.object_names import checked
 from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects, item_of
@@ -210,11 +210,11 @@ class S3(ObstoreObjects):
         """The time in the store's answer, in whole seconds."""
         began = time.time_ns()
         answer = headers_of(self.settings, self.client, "HEAD", IDENTITY)
-        told = parsedate_to_datetime(answer["Date"]) if answer and answer["Date"] else None
+        told = date_ms(answer["Date"]) if answer else None
         if told is None:
             return None
         # the store's clock is read between two readings of the local clock
-        return int(told.timestamp() * 1000) + _HALF_SECOND + (time.time_ns() - began) // 2_000_000
+        return told + _HALF_SECOND + (time.time_ns() - began) // 2_000_000
 
     def create(self, name: str, data: bytes | mmap.mmap) -> None:
         if not self.settings.singleWriter:
@@ -253,8 +253,7 @@ class S3(ObstoreObjects):
     def _wanted_pause(self) -> float:
         """Ask the busy store for the pause in seconds that it requests; 0 if it requests none."""
         headers = headers_of(self.settings, self.client, "GET", IDENTITY)
-        asked = str(headers["Retry-After"]) if headers else ""
-        return float(asked) if asked.isdigit() else 0.0
+        return pause_of(headers["Retry-After"], headers["Date"]) if headers else 0.0
 
 
 def open_store(settings: S3Settings, owner: str) -> S3:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from haulback.contract.destination_types import S3Settings
+from haulback.destinations.answer_headers import pause_of
 from haulback.destinations.s3_errors import Answer, problem
 from haulback.errors import Conflict, HaulbackError, Misconfigured, Unavailable
 
@@ -231,6 +232,7 @@ def _translated(response: Any, settings: S3Settings, doing: str) -> HaulbackErro
         return Conflict(f"{doing}: the name exists already")
     if code in ("ConditionalRequestConflict", "OperationAborted"):
         return Unavailable(f"{doing} met another request at the store; try again")
-    asked = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
+    headers = meta.get("HTTPHeaders", {})
+    pause = pause_of(headers.get("retry-after"), headers.get("date"))
     answer = Answer(status, code, str(told.get("Message", ""))[:300])
-    return problem(answer, settings, doing, float(asked) if asked.isdigit() else 0.0)
+    return problem(answer, settings, doing, pause)

@@ -7,28 +7,44 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from haulback.clock import Clock, SystemClock
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import Item, ObjectStore, list_many
 from haulback.errors import Conflict
-from haulback.retry import Backoff, Wait, retry
+from haulback.retry import Backoff, Wait, is_retryable, retry
 
 T = TypeVar("T")
-BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8)
+Tell = Callable[[str], None]
+_CLOCK = SystemClock()
+_TOLD_EVERY = 60.0  # seconds between two lines about repeated requests
+# A store may accept connections and answer nothing: each request then ends only after the time-out
+# of its settings, and eight of them would take more than an hour without `seconds`.
+BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8, seconds=900.0)
+
+
+def silent(text: str) -> None:
+    """Tell no reader."""
 
 
 class Retrying(PassThrough):
     """A store whose operations are repeated while it does not answer.
 
     `sweep` is not repeated: the next clean-up sweeps again, and a store that is down must not delay
-    the others. `wait` pauses for some seconds; a true result ends the retries. Raises the error of
-    the last attempt.
+    the others. `wait` pauses for some seconds; a true result ends the retries. `tell` gets the
+    reason of a repetition, once a minute. Raises the error of the last attempt.
     """
 
     def __init__(
-        self, destination: ObjectStore, backoff: Backoff = BACKOFF, wait: Wait = time.sleep
+        self,
+        destination: ObjectStore,
+        backoff: Backoff = BACKOFF,
+        wait: Wait = time.sleep,
+        clock: Clock = _CLOCK,
+        tell: Tell = silent,
     ) -> None:
         super().__init__(destination)
-        self._backoff, self._wait = backoff, wait
+        self._backoff, self._wait, self._clock, self._tell = backoff, wait, clock, tell
+        self._told: float | None = None
 
     def store(self, name: str, data: bytes) -> None:
         """Store an object; if equal bytes have the name, the reply was lost and the object is
@@ -69,4 +85,13 @@ class Retrying(PassThrough):
         self._again(lambda: self._destination.delete(name))
 
     def _again(self, call: Callable[[], T]) -> T:
-        return retry(call, self._backoff, wait=self._wait)
+        return retry(call, self._backoff, self._is_repeated, self._wait, self._clock)
+
+    def _is_repeated(self, error: Exception) -> bool:
+        if not is_retryable(error):
+            return False
+        now = self._clock.monotonic()
+        if self._told is None or now - self._told >= _TOLD_EVERY:
+            self._told = now
+            self._tell(f"{error}; the request is repeated")
+        return True

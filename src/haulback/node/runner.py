@@ -362,16 +362,21 @@ def _begin(number: int) -> str:
 
 
 def _causes(error: BaseException) -> list[str]:
-    """The causes of an error, the nearest first, without repeated texts."""
+    """The causes of an error, the nearest first, each a line, without repeated texts."""
     causes: list[str] = []
     said = str(error)
     while (behind := _behind(error)) and len(causes) < _CAUSES:
-        text = behind.message if isinstance(behind, HaulbackError) else str(behind)
+        text = behind.message if isinstance(behind, HaulbackError) else _first_lines(behind)
         if text not in said:
             causes.append(f"{type(behind).__name__}: {text}"[:500])
             said += text
         error = behind
     return causes
+
+
+def _first_lines(error: BaseException) -> str:
+    """The text of an error up to an empty line as one line; obstore adds pages of internals."""
+    return " ".join(str(error).partition("\n\n")[0].split())
 
 
 def _behind(error: BaseException) -> BaseException | None:

@@ -53,7 +53,8 @@ class TaskRepositories:
 
     def store(self, record: BackupDestination) -> ObjectStore:
         with self._reaching(record):
-            made = open_destination(record.driver, self._settings(record), self._attempt)
+            settings, tell = self._settings(record), self._progress.log
+            made = open_destination(record.driver, settings, self._attempt, tell)
         self._stores.append(made)
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)

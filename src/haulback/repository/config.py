@@ -147,6 +147,23 @@ def _by_slot(destination: ObjectStore, secret: Secret) -> Keys | None:
     return None
 
 
+def slot_problems(destination: ObjectStore, guid: str, keys: Keys) -> dict[str, str]:
+    """Additional key slots that are damaged, so that a key may no longer open the repository."""
+    problems: dict[str, str] = {}
+    for item in Objects(destination).list(SLOTS):
+        try:
+            data = destination.load(item.name)
+            if not _decode(data, item.name).seal:  # each slot was written with a seal
+                problems[item.name] = f"{item.name} is damaged"
+            elif _open(data, item.name, keys)[0] != guid:
+                problems[item.name] = f"{item.name} belongs to another repository"
+        except NotFound:
+            continue
+        except RepositoryError as error:
+            problems[item.name] = error.message
+    return problems
+
+
 def opens(destination: ObjectStore, secret: Secret) -> bool:
     """Whether a secret opens the repository."""
     try:

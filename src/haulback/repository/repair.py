@@ -197,7 +197,7 @@ class _Repair:
             self._destination.store(name, data)
 
     def _small_objects(self, report: VerifyReport) -> None:
-        """Move aside manifests, pending deletes, rolls and damage records that cannot be read."""
+        """Move aside manifests, slots, pending deletes, rolls and records that cannot be read."""
         repository = self._repository
         for backup in report.unreadable:
             if self._is_damaged(backup):
@@ -207,6 +207,7 @@ class _Repair:
         for name, why in {
             **rotten,
             **config.revision_problems(self._destination, self._keys),
+            **config.slot_problems(self._destination, repository.guid, self._keys),
             **self._replaceable_rolls(),
             **repository.damage_log.problems,
             **repository.extracts.problems(),

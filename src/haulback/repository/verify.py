@@ -186,7 +186,7 @@ class _Verify:
         self._report.findings.append(text)
 
     def _small_objects(self) -> None:
-        """Check the configuration, index files, pending deletes, rolls and damage records."""
+        """Check the configuration, key slots, index files, pending deletes, rolls and records."""
         repository = self._repository
         for text in repository.problems.values():
             self._find(text)
@@ -198,6 +198,7 @@ class _Verify:
             repository.index_folder.damaged,
             rotten,
             config.revision_problems(repository.destination, repository.keys),
+            config.slot_problems(repository.destination, repository.guid, repository.keys),
             repository.rolls.problems(),
             repository.damage_log.problems,
             repository.extracts.problems(),

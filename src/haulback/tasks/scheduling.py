@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 
 # Time that one point of priority is worth, so that tasks of priority 0 never starve.
@@ -105,3 +105,16 @@ def waiting_for(slot: str) -> str:
     if subject in ("source", "destination"):
         return f"the {subject} has as many {lane} tasks as it may"
     return f"the node runs as many {lane} tasks as it may"
+
+
+def busy_nodes(slots: Sequence[str | None]) -> str:
+    """Describe the full limit rows of the nodes that can run a task, "" if a node has none."""
+    full = [slot for slot in slots if slot]
+    if not full or len(full) < len(slots):
+        return ""
+    if len(full) == 1:
+        return waiting_for(full[0])
+    is_share = all(slot.startswith("share:") for slot in full)
+    lane = full[0].split(":")[2]
+    of_what = " of this destination" if is_share else ""
+    return f"each node that can run it runs as many {lane} tasks{of_what} as it may"

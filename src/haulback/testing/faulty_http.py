@@ -54,12 +54,12 @@ class FaultyHttp:
     """A running proxy: `url` is its address, `seen` the requests so far as (method, path).
 
     `plan` gives the fault of the next request and may be replaced at any time; `retry_after` is
-    the pause in seconds that a busy answer asks for, `clock_ahead` moves the time in all answers.
+    the pause that a busy answer asks for, `clock_ahead` moves the time in all answers.
     """
 
     target: str
     plan: HttpPlan = lambda _method, _path: HttpFault.NONE
-    retry_after: int = 1
+    retry_after: int | str = 1
     clock_ahead: float = 0.0
     url: str = ""
 

@@ -103,14 +103,24 @@ class _Copying:
         begun = time.monotonic()
         made = act(self._source, self._target, wish, self._services)
         lacks = wanted.heals and lacks_data(self._target, wanted.backup)
-        verb = "healed" if wanted.heals else "copied"
         took = duration(time.monotonic() - begun)
         self._context.log(
-            f"{made.manifest.entity_name}: backup {wanted.source} was {verb} as {wanted.backup} in "
-            f"{took}, {size(made.stored)} stored"
+            f"{made.manifest.entity_name}: {_said(wanted, lacks=lacks)} in {took}, "
+            f"{size(made.stored)} stored"
         )
         copied = CopiedBackup(wanted.backup, made.stored, made.manifest.parent, lacks)
         return dict(msgspec.to_builtins(copied))
+
+
+def _said(wanted: WantedCopy, *, lacks: bool) -> str:
+    """The result of a copy or a healing."""
+    if not wanted.heals:
+        return f"backup {wanted.source} was copied as {wanted.backup}"
+    if lacks:
+        return (
+            f"backup {wanted.backup} still lacks data that {wanted.source} lacks too; it was read"
+        )
+    return f"backup {wanted.backup} was healed from {wanted.source}"
 
 
 WORK = TaskWork("BACKUP_DESTINATION_SYNC", DestinationSyncOrder, run)

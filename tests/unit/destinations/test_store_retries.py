@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.store_retries import Retrying
-from haulback.errors import Conflict, Damaged, Unavailable
+from haulback.errors import Conflict, Damaged, NotFound, Unavailable
 from haulback.retry import Backoff
 from haulback.testing.faulty_store import Fault, FaultyStore
 from haulback.testing.memory_store import ManualClock, MemoryStore
@@ -85,3 +86,45 @@ def test_damage_is_not_retried():
     with pytest.raises(Damaged):
         retried.load("manifests/a", 0, 2)
     assert clock.seconds == 0.0
+
+
+class Hung(PassThrough):
+    """A store that accepts requests and answers none before the time-out of its settings."""
+
+    def __init__(self, clock: ManualClock, time_out: float) -> None:
+        super().__init__(MemoryStore())
+        self.clock, self.time_out, self.asked = clock, time_out, 0
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.asked += 1
+        self.clock.wait(self.time_out)
+        raise Unavailable("no answer")
+
+
+@pytest.mark.parametrize(("time_out", "asked"), [(10.0, 8), (120.0, 7), (600.0, 2), (3600.0, 1)])
+def test_a_store_that_hangs_is_given_up_after_a_quarter_of_an_hour_and_one_time_out(
+    time_out: float, asked: int
+):
+    clock = ManualClock()
+    hung = Hung(clock, time_out)
+    with pytest.raises(Unavailable):
+        Retrying(hung, wait=clock.wait, clock=clock).load("manifests/a")
+    assert hung.asked == asked
+    assert clock.seconds <= 900 + time_out
+
+
+def test_the_reason_of_repeated_requests_is_told_once_a_minute():
+    told: list[str] = []
+    clock = ManualClock()
+    hung = Hung(clock, 20.0)
+    with pytest.raises(Unavailable):
+        Retrying(hung, wait=clock.wait, clock=clock, tell=told.append).load("manifests/a")
+    assert hung.asked == 8
+    assert told == ["no answer; the request is repeated"] * 3
+
+
+def test_an_error_that_no_repetition_helps_is_not_told():
+    told: list[str] = []
+    with pytest.raises(NotFound):
+        Retrying(MemoryStore(), tell=told.append).load("manifests/a")
+    assert told == []

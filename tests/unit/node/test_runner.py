@@ -242,7 +242,7 @@ def test_what_went_wrong_is_told_after_cleaning_up(
 def test_the_log_names_the_start_of_an_attempt_and_the_causes_of_its_error(home: StateDir):
     def run(work: RunningTask) -> dict[str, Any]:
         try:
-            raise OSError("Input/output error")
+            raise OSError("Input/output\nerror\n\nDebug source:\nGeneric {\n")
         except OSError as error:
             raise Damaged("pack 12 is damaged") from error
 

@@ -18,7 +18,7 @@ CONFIG = {"bucket": "bucket", "accessKeyId": "key", "secretAccessKey": "secret"}
 
 
 def test_the_threads_of_a_store_end_with_its_attempt(tmp_path: Path):
-    progress: Any = SimpleNamespace(call_server=lambda ask: ask(), hide=lambda _: None)
+    progress: Any = SimpleNamespace(call_server=lambda ask: ask(), hide=lambda _: None, log=print)
     link: Any = SimpleNamespace(secrets=lambda *_: {})
     home = StateDir(tmp_path, [])
     repositories = TaskRepositories("task-1", progress, link, home)

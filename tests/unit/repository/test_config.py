@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -14,6 +15,7 @@ from haulback.errors import Damaged, HaulbackError, WrongKey
 from haulback.repository.config import CONFIG, CONFIG_COPY, revision_problems
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.openers import let_open
+from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
@@ -179,3 +181,29 @@ def test_a_slot_of_another_repository_opens_nothing(tmp_path):
     stores[1].store("slots/00000001", stores[0].load("slots/00000001"))
     with pytest.raises((WrongKey, Damaged)):
         Repository.open(stores[1], added)
+
+
+def test_a_damaged_slot_is_found_and_set_aside_until_its_secret_gets_another_slot(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "w").mkdir()
+    store, added = Folder(tmp_path / "d"), Secret("keyfile", b"a key added later, of 32 bytes..")
+    made = Repository.init(store, SECRET)
+    made.begin_writing()
+    let_open(made, added)
+    slot = tmp_path / "d" / "slots" / "00000001"
+    whole = slot.read_bytes()
+    with ThreadPoolExecutor(1) as pool:
+        assert verify(Repository.open(store, SECRET), Depth.MAPS, Resources(pool)).ok
+        for at in range(0, len(whole), 7):
+            slot.unlink()
+            slot.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            opened = Repository.open(store, SECRET)
+            [finding] = verify(opened, Depth.MAPS, Resources(pool)).findings
+            assert "slots/00000001" in finding
+        context = RepairContext(tmp_path / "w", Resources(pool), lambda: ("a test", 1))
+        done = repair(opened, context, apply=True)
+    assert (done.aside, done.findings) == (["aside/slots/00000001"], [])
+    with pytest.raises(WrongKey):
+        Repository.open(store, added)
+    assert let_open(Repository.open(store, SECRET), added)
+    assert Repository.open(store, added).guid == opened.guid

@@ -15,6 +15,7 @@ from haulback.tasks.scheduling import (
     PER_DESTINATION,
     PER_SOURCE,
     back_off,
+    busy_nodes,
     destination_slot,
     entity_slot,
     is_limit,
@@ -25,6 +26,8 @@ from haulback.tasks.scheduling import (
     source_slot,
     waiting_for,
 )
+
+EACH = "each node that can run it"
 
 
 class Fixed(Random):
@@ -165,3 +168,22 @@ def test_tasks_that_read_or_write_a_destination_wait_for_it():
     assert sorted(set(LANES) - AT_DESTINATION) == ["inventory", "snapshot", "upkeep"]
     assert set(LANES) > AT_DESTINATION
     assert NEW_BACKUPS == "export"
+
+
+@pytest.mark.parametrize(
+    ("slots", "reason"),
+    [
+        ([None], ""),
+        (["node:n1:export", None], ""),
+        (["node:n1:export"], "the node runs as many export tasks as it may"),
+        (["node:n1:export", "share:n2:export:d"], f"{EACH} runs as many export tasks as it may"),
+        (
+            ["share:n1:copy:d", "share:n2:copy:d"],
+            f"{EACH} runs as many copy tasks of this destination as it may",
+        ),
+    ],
+)
+def test_a_task_waits_for_limits_of_nodes_only_when_each_node_that_can_run_it_is_full(
+    slots: list[str | None], reason: str
+):
+    assert busy_nodes(slots) == reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.inventory.records import Backup
-from haulback.kinds.support.second_copies import COPIES, HEALS, TYPE
+from haulback.kinds.support.second_copies import COPIES, HEALS, SOURCE, TYPE
 from haulback.server.store import tables, tasks
 from haulback.server.store.copy_tables import copy_due, copy_link
 from haulback.server.store.rows import records
+from haulback.units import DAY_MS
 
 _LINK = copy_link.c
 _COLUMNS = (_LINK.source, _LINK.target, _LINK.role, _LINK.due, _LINK.after)
@@ -184,6 +186,8 @@ def is_damaged(sql: sa.Connection, now: int) -> bool:
 def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healable]:
     """Locations that lack data, each with another location of the same backup if one exists.
 
+    A source from which healings were in vain in the last day gives way to the others.
+
     Each returned location is due again at `again` (epoch ms).
     """
     query = sa.select(tables.backup).where(tables.HEALABLE, _BACKUP.heal_after <= now)
@@ -191,7 +195,7 @@ def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healab
     damaged = records(sql, query.with_for_update(skip_locked=True), Backup)
     here = sa.update(tables.backup).where(_BACKUP.guid.in_([item.guid for item in damaged]))
     sql.execute(here.values(heal_after=again))
-    pairs = ((item, _other(sql, item)) for item in damaged if not _is_healing(sql, item))
+    pairs = ((item, _other(sql, item, now)) for item in damaged if not _is_healing(sql, item))
     return [Healable(item, other) for item, other in pairs if other]
 
 
@@ -204,7 +208,16 @@ def _is_healing(sql: sa.Connection, damaged: Backup) -> bool:
     return any(item.get(HEALS) and damaged.guid in item[COPIES] for item in params)
 
 
-def _other(sql: sa.Connection, damaged: Backup) -> Backup | None:
+def _other(sql: sa.Connection, damaged: Backup, now: int) -> Backup | None:
+    """The location that supplies the next healing: one with the fewest vain healings, a sound one
+    first.
+    """
+    vain = _vain_healings(sql, damaged, now)
+    return min(_others(sql, damaged), key=lambda item: vain[item.destination], default=None)
+
+
+def _others(sql: sa.Connection, damaged: Backup) -> list[Backup]:
+    """The other locations of a backup that may supply data, sound ones first."""
     same = sa.or_(_BACKUP.guid == damaged.first, _BACKUP.copy_of == damaged.first)
     query = sa.select(tables.backup).where(
         same,
@@ -213,4 +226,25 @@ def _other(sql: sa.Connection, damaged: Backup) -> Backup | None:
         _BACKUP.location_status.in_(("PRESENT", "DAMAGED")),
     )
     order = (_BACKUP.location_status != "PRESENT", _BACKUP.copy_of.is_not(None), _BACKUP.created)
-    return next(iter(records(sql, query.order_by(*order).limit(1), Backup)), None)
+    return records(sql, query.order_by(*order), Backup)
+
+
+def has_other_source(sql: sa.Connection, damaged: Backup, now: int) -> bool:
+    """Whether some other location of a backup supplied fewer vain healings than another one."""
+    vain = _vain_healings(sql, damaged, now)
+    return len({vain[item.destination] for item in _others(sql, damaged)}) > 1
+
+
+def _vain_healings(sql: sa.Connection, damaged: Backup, now: int) -> Counter[str]:
+    """The healings of a location in the last day that left damage, by their source."""
+    task = tables.task.c
+    where = (task.entity == damaged.entity, task.destination == damaged.destination)
+    query = sa.select(*tasks.COLUMNS).where(*where, task.type == TYPE, task.created > now - DAY_MS)
+    vain: Counter[str] = Counter()
+    for row in sql.execute(query):
+        item = tasks.task_of(row)
+        if item.params.get(HEALS) and damaged.guid in item.params[COPIES]:
+            done = [copy for copy in item.results.get("copied", ()) if not copy.get("lacks")]
+            is_vain = damaged.guid not in [copy.get("backup") for copy in done]
+            vain[item.params[SOURCE]] += is_vain
+    return vain

@@ -15,7 +15,7 @@ from haulback.contract.task_states import State
 from haulback.contract.verify import UnknownBackup
 from haulback.errors import Malformed
 from haulback.inventory.records import Backup
-from haulback.server.store import hold, tables
+from haulback.server.store import copy_links, hold, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.damage_reports import DamageFinder, Reported, finder_of, set_location
 from haulback.server.store.rows import records
@@ -25,7 +25,8 @@ from haulback.wire import JsonObject, Named
 
 _EXPECTED = ["task", "entity", "backup"]  # columns of the list of a task
 _HEAL_AGAIN_MS = 6 * HOUR_MS  # after an attempt that left damage
-_HEAL_NEXT_MS = HOUR_MS // 6  # after a healing: a node that reports nonsense must not keep copying
+# After a healing, and before the next source: a node that reports nonsense must not keep copying.
+_HEAL_NEXT_MS = HOUR_MS // 6
 _BACKUP = tables.backup.c
 log = logging.getLogger(__name__)
 
@@ -190,7 +191,8 @@ class DamageLedger:
                 finder = finder_of(self.sql, task)
                 Reported(self.sql, self.now, finder, report).clear(location)
                 self._heal_from(location)
-            after = self.now + (_HEAL_NEXT_MS if is_whole else _HEAL_AGAIN_MS)
+            is_soon = is_whole or copy_links.has_other_source(self.sql, location, self.now)
+            after = self.now + (_HEAL_NEXT_MS if is_soon else _HEAL_AGAIN_MS)
             here = sa.update(table).where(table.c.guid == backup)
             self.sql.execute(here.values(heal_after=after))
 

@@ -56,6 +56,10 @@ class Links:
         shown = ", ".join(f"{node.name} {_away(node)}" for node in known[:_NAMED])
         return f"no node that can run it is online: {shown}{more}"
 
+    def heard(self, pin: str) -> list[str]:
+        """The active nodes with a pin."""
+        return [guid for guid in self._members(pin) if self._is_heard(guid)]
+
     def _members(self, pin: str) -> Iterable[str]:
         if pin == "":
             return self._all().keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,7 +27,20 @@ _BEFORE = Statement(
     "AS before"
 )
 _FIRST = Statement(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
+_FULL_LANES = Statement(
+    "SELECT key FROM slot WHERE used >= most AND "
+    "(key >= 'node:' AND key < 'node;' OR key >= 'share:' AND key < 'share;')"
+)
 _Lane = tuple[str, str]  # name of the lane, and the node to which its tasks are pinned
+
+
+class _Group(NamedTuple):
+    """Tasks that occupy the same limit rows of nodes."""
+
+    pin: str
+    lane: str
+    destination: str | None
+    source: str | None
 
 
 class QueueState:
@@ -36,6 +50,8 @@ class QueueState:
         self._sql, self._now = sql, now
         self._firsts: dict[_Lane, list[int]] = {}
         self._links = Links(sql, now)
+        self._full_lanes: set[str] | None = None
+        self._busy: dict[_Group, str] = {}
 
     def stand(self, tasks: Sequence[Task]) -> dict[str, Waiting]:
         """The reason why each queued task waits, by guid."""
@@ -73,7 +89,27 @@ class QueueState:
         key = next((key for key in _own(task) if key in full), None)
         if key:
             return scheduling.waiting_for(key)
-        return self._links.reason(task) or NOTHING_ELSE
+        return self._links.reason(task) or self._busy_nodes(task) or NOTHING_ELSE
+
+    def _busy_nodes(self, task: Task) -> str:
+        """The reason why no active node has a free place for a task, "" if a node has."""
+        group = _Group(task.pinned_node, task.lane, task.ref("backupDestination"), source_of(task))
+        if group not in self._busy:
+            full = [self._full_lane(node, group) for node in self._links.heard(group.pin)]
+            self._busy[group] = scheduling.busy_nodes(full) if full else ""
+        return self._busy[group]
+
+    def _full_lane(self, node: str, group: _Group) -> str | None:
+        """The limit row of a node that has no free place for a group of tasks, or None."""
+        if self._full_lanes is None:
+            self._full_lanes = {key for (key,) in _FULL_LANES.rows(self._sql)}
+        keys = [
+            scheduling.share_slot(node, group.lane, place)
+            for place in (group.destination, group.source)
+            if place
+        ]
+        keys.append(scheduling.node_slot(node, group.lane))
+        return next((key for key in keys if key in self._full_lanes), None)
 
     def _places(self, lane: _Lane, ranks: set[int]) -> dict[int, int]:
         """The number of ready tasks before each rank.

@@ -217,6 +217,7 @@ def test_a_hanging_destination_leaves_a_place_of_each_lane_to_the_others(house: 
     house.take(node, also)
     refused = house.refuses(Conflict, house.take, node, third)
     assert "of this destination" in refused
+    assert why(house, house.row(third)) == refused.removeprefix("the task has to wait: ")
     assert offered(house, node) == []
     free = next(
         machine

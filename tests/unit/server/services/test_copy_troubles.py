@@ -190,6 +190,34 @@ def test_a_location_has_one_healing_at_a_time_however_long_the_healing_waits(cop
     assert destination_sync.plan_due(copies.house.app) == 0
 
 
+def test_a_healing_in_vain_gives_way_to_another_source(copies):
+    house, app = copies.house, copies.house.app
+    third = copies.destination("third")
+    links = [NewCopyLink(backupDestination=Ref(place.guid)) for place in (copies.far, third)]
+    destination_sync.set_links(app, house.destination.guid, links, house.user)
+    backup = copies.stored().ref("backup") or ""
+    while destination_sync.plan_due(app):
+        for sync in copies.syncs():
+            copies.copied(sync)
+    damaged = copies.locations(backup)[0]
+    copies.damaged(damaged)
+    sources, waits = [], []
+    for lacks in (True, True, True, False):
+        since = house.clock.now
+        while not destination_sync.plan_due(app):
+            house.clock.now += MINUTES_10
+        waits.append((house.clock.now - since) // MINUTES_10)
+        [heal] = copies.syncs()
+        sources.append(heal.params["source"])
+        house.take(copies.node, heal)
+        done = [{"backup": damaged.guid, "stored": 1, "lacks": lacks}]
+        house.finish(copies.node, heal, copied=done)
+    assert {*sources[:2]} == {copies.far.guid, third.guid}
+    assert sources[2:] == sources[:2]
+    assert waits == [0, 1, 36, 1]
+    assert copies.locations(backup)[0].location_status == "PRESENT"
+
+
 def test_two_servers_plan_one_copy_of_a_backup(copies):
     house, rule = copies.house, copies.rule()
     copies.saved(

@@ -12,6 +12,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.server.services import destinations, hypervisors, maintenance, nodes
 from haulback.server.services import tasks as task_service
 from haulback.server.services.lost_staging import _LEASES
+from haulback.tasks.scheduling import LANES
 from haulback.wire import Ref
 from tests.unit.server.conftest import EXPORTED, House
 
@@ -124,6 +125,21 @@ def test_a_task_whose_nodes_are_silent_says_so(shared: Shared):
     assert shared.reason(export) == f"no node that can run it is online: n1 {since}, n3 {since}"
     shared.speak("n3")
     assert shared.reason(export) == "a node to take it"
+
+
+def test_a_task_whose_nodes_are_busy_names_the_limit_until_another_node_is_free(shared: Shared):
+    shared.store_on("n1 n2")
+    body = {"backupDestinations": [{"guid": shared.house.destination.guid}]}
+    tests = [
+        shared.house.submit("connectivity-test", body)[0] for _ in range(2 * LANES["upkeep"] + 1)
+    ]
+    for at, task in enumerate(tests[:-1]):
+        assert shared.reason(tests[-1]) == "a node to take it"
+        shared.house.take(shared.nodes["n1" if at < LANES["upkeep"] else "n2"], task)
+    each = "each node that can run it runs as many upkeep tasks as it may"
+    assert shared.reason(tests[-1]) == each
+    shared.house.finish(shared.nodes["n1"], tests[0])
+    assert shared.reason(tests[-1]) == "a node to take it"
 
 
 def test_a_node_with_an_export_of_the_destination_cannot_be_taken_from_it(shared: Shared):
