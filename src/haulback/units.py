@@ -14,13 +14,18 @@ _STEPS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def size(count: float) -> str:
-    """Bytes in IEC units with three significant digits: `size(1536) == "1.5 KiB"`."""
+    """Bytes in IEC units with three significant digits or more: `size(1536) == "1.5 KiB"`."""
     value = float(count)
     for step in _STEPS[:-1]:
         if abs(value) < 1024:
-            return f"{int(value)} B" if step == "B" else f"{value:.3g} {step}"
+            return f"{int(value)} B" if step == "B" else f"{_digits(value)} {step}"
         value /= 1024
-    return f"{value:.3g} {_STEPS[-1]}"
+    return f"{_digits(value)} {_STEPS[-1]}"
+
+
+def _digits(value: float) -> str:
+    """A value with three significant digits, or with all digits before the point."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def rate(bytes_per_second: float) -> str:
