@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -86,8 +87,8 @@ def _summarise(parts: list[RetentionPreview]) -> None:
     for sentence in dict.fromkeys(text for part in parts for text in part.warnings):
         print(f"warning: {sentence}", file=sys.stderr)
     if any(part.waits for part in parts):
-        name = parts[0].rule.name
-        print(f"nothing goes before `haulback retention confirm {name}`")
+        typed = shlex.quote(parts[0].rule.name)
+        print(f"nothing goes before `haulback retention confirm {typed}`")
 
 
 @app.command
@@ -118,3 +119,5 @@ def confirm(
     wanted = None if all_rules else guids
     if agreed(client, consent, lambda: client.retention.confirm(wanted)):
         client.retention.confirm(wanted)
+        names = ", ".join([*rule, *(destination or [])]) or "every rule and destination"
+        print(f"retention is confirmed for {names}")

@@ -7,6 +7,7 @@ long to wait, because obstore ignores Retry-After.
 from __future__ import annotations
 
 import mmap
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
@@ -235,7 +236,7 @@ class S3(ObstoreObjects):
         if size > _MOST_IN_ONE_PUT and not self.has_parts:
             raise Misconfigured(
                 f"{name} has {size} bytes, more than S3 takes in one request: install boto3 on "
-                "this node (pip install 'haulback[s3-lock]')"
+                f"this node (`{sys.prefix}/bin/pip install boto3`)"
             )
         if size <= self.settings.partSize or not self.has_parts:
             self.create_from(name, path)

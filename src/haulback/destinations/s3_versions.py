@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import sys
 from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -187,7 +188,7 @@ def client_of(settings: S3Settings, key: str, secret: str) -> object:
         from botocore.config import Config
     except ImportError:
         raise Misconfigured(
-            "boto3 is not installed on this node: pip install 'haulback[s3-lock]'"
+            f"boto3 is not installed on this node: `{sys.prefix}/bin/pip install boto3`"
         ) from None
     proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else None
     config = Config(

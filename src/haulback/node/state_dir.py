@@ -63,7 +63,10 @@ class StateDir:
         try:
             data = (self.folder / "identity.json").read_bytes()
         except FileNotFoundError:
-            raise NotFound("this node is not enrolled; use an enrolment token") from None
+            raise NotFound(
+                f"this node is not enrolled ({self.folder} has no identity): make a token by "
+                "`haulback node token`, and give it by --token-file or HAULBACK_ENROLMENT_TOKEN"
+            ) from None
         return msgspec.json.decode(data, type=NodeIdentity)
 
     def staging(self, attempt: str) -> Path:

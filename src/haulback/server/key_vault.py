@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
+from shlex import quote
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -134,6 +135,17 @@ class CopyCipher:
             return self._cipher.decrypt(sealed, [place])
         except (InvalidTag, ValueError):
             raise WrongKey("the key does not open this part of the copy") from None
+
+
+def exposure(path: Path) -> str:
+    """The warning about a key file that other users can read, "" for a private or missing file."""
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError:
+        return ""
+    if not mode & 0o077:
+        return ""
+    return f"{path} can be used by other users (mode {mode:04o}): run chmod 600 {quote(str(path))}"
 
 
 def certificate_end(path: Path) -> int | None:

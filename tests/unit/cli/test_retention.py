@@ -38,12 +38,15 @@ def judged(name: str, goes: bool) -> dict[str, Any]:
     return row | {"reason": label("newest"), "goes": goes, "size": 1 << 20}
 
 
-def previewed(web: Web, *, waits: bool = False, roles: tuple[str, ...] = ("PRIMARY",)) -> None:
-    """Prepare the rule `keep` and its preview."""
+def previewed(
+    web: Web, *, waits: bool = False, roles: tuple[str, ...] = ("PRIMARY",), name: str = "keep"
+) -> None:
+    """Prepare a rule and its preview."""
     target = {"backupDestination": {"guid": GUID, "name": "local"}}
     targets = [{"roleType": label(role), **target} for role in roles]
-    rule = {**RULE, "active": True, "ruleBackupDestinations": targets}
-    preview = {"rule": RULE, "stay": 1, "go": 1, "sizeReturned": 1 << 20, "waits": waits}
+    known = {**RULE, "name": name}
+    rule = {**known, "active": True, "ruleBackupDestinations": targets}
+    preview = {"rule": known, "stay": 1, "go": 1, "sizeReturned": 1 << 20, "waits": waits}
     preview |= {"backups": [judged("db", True), judged("web", False)], "warnings": ["low space"]}
     web.says([rule], x_total_count="1")
     web.says(preview)
@@ -85,7 +88,7 @@ def test_keeps_need_a_primary_destination(web: Web, client: Client):
 
 
 @pytest.mark.parametrize("every", [True, False])
-def test_a_confirmation_names_its_rules_or_all(web: Web, client: Client, every: bool):
+def test_a_confirmation_names_its_rules_or_all(web: Web, client: Client, capsys: Out, every: bool):
     if not every:
         previewed(web)
         web.answers.pop()
@@ -94,6 +97,8 @@ def test_a_confirmation_names_its_rules_or_all(web: Web, client: Client, every: 
     sent = json.loads(web.last.body)
     assert web.last.path == "/retention/confirm"
     assert sent.get("rules") == (None if every else [{"guid": GUID}])
+    named = "every rule and destination" if every else "keep"
+    assert capsys.readouterr().out == f"retention is confirmed for {named}\n"
 
 
 def test_a_confirmation_names_a_destination_by_its_name(web: Web, client: Client):
@@ -114,3 +119,11 @@ def test_nothing_is_confirmed_without_a_yes(
     with pytest.raises(Malformed, match="add -y"):
         retention.confirm(all_rules=True)
     assert web.last.query == [("dryRun", "true")]
+
+
+def test_the_command_of_a_preview_can_be_typed_for_a_name_with_blanks(
+    web: Web, client: Client, capsys: Out
+):
+    previewed(web, waits=True, name="all machines")
+    retention.preview("all machines")
+    assert "`haulback retention confirm 'all machines'`" in capsys.readouterr().out

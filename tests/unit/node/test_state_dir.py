@@ -35,7 +35,7 @@ def test_an_export_does_not_begin_when_staging_is_full(
 
 
 def test_before_it_is_enrolled_a_node_says_so(home: StateDir):
-    with pytest.raises(NotFound, match="enrolment token"):
+    with pytest.raises(NotFound, match="haulback node token"):
         home.identity()
     write_identity(home.folder, NodeIdentity("g", "s"))
     assert home.identity() == NodeIdentity("g", "s")

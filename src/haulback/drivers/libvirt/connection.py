@@ -5,6 +5,7 @@ No other module uses libvirt's types.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,7 +37,10 @@ _RIGHT = (
     "give the node this right in libvirt's access control (polkit: org.libvirt.api.domain.*; "
     "the move to another host and restores over a machine with passwords need read-secure)"
 )
-_REMEDY = "install libvirt's binding (`pip install 'haulback[libvirt]'`; it needs libvirt-dev)"
+_REMEDY = (
+    f"install libvirt's binding (`{sys.prefix}/bin/pip install libvirt-python`; it needs the "
+    "packages libvirt-dev, pkg-config, gcc and python3-dev)"
+)
 
 
 class BrokenCheckpoint(Unavailable):

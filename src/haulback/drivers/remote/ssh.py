@@ -115,8 +115,8 @@ class _Connection:
     def _why(self, what: str) -> str:
         if self._client.poll() == _NOT_FOUND:
             return (
-                f"{self._host} has no haulback; install it there (`pip install "
-                "'haulback[libvirt]'`), or give its path by haulback=/… in the URL"
+                f"{self._host} has no haulback; install it there with the extra libvirt "
+                "(docs/howto/install.md), or give its path by haulback=/… in the URL"
             )
         said = "; ".join(line for line in self._said if line)[-500:]
         return f"{self._host}: {what}{': ' if said else ''}{said}"

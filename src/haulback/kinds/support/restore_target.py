@@ -145,10 +145,10 @@ def _clusters(to: Hypervisor, catalogue: Catalogue) -> set[str]:
 def name_of(request: AnyRequest, catalogue: Catalogue) -> str:
     """The requested name, or the name of the machine to replace."""
     other = getattr(request, "dstProtectedEntity", None)
-    name = str(request.restoredPeName or (catalogue.machines.get(other.guid).name if other else ""))
-    if len(name) > 200 or any(ord(letter) < 32 for letter in name):
+    wanted = request.restoredPeName or ""
+    if len(wanted) > 200 or any(ord(letter) < 32 for letter in wanted):
         raise Malformed("restoredPeName: at most 200 printable characters", field="restoredPeName")
-    return name
+    return wanted or (catalogue.machines.get(other.guid).name if other else "")
 
 
 def target(request: AnyRequest, catalogue: Catalogue, source: str, name: str) -> Named:
@@ -162,7 +162,12 @@ def target(request: AnyRequest, catalogue: Catalogue, source: str, name: str) ->
 def wishes(
     request: AnyRequest, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
 ) -> JsonObject:
-    """Parameters of a task about the machine to create."""
+    """Parameters of a task about the machine to create.  Raises Malformed."""
+    if "/" in name and to.driver == "libvirt":
+        raise Malformed(
+            f"restoredPeName: {name!r}: libvirt takes no slash in the name of a machine",
+            field="restoredPeName",
+        )
     stores = _stores(request, to, backup, catalogue)
     return {
         "restoredPeName": name,

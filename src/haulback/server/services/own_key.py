@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from haulback.errors import Conflict, WrongKey
-from haulback.server.key_vault import KeyVault
+from haulback.server.key_vault import KeyVault, exposure
 from haulback.server.store import sealed_secrets
 from haulback.server.store.engine import Store
 
@@ -29,9 +29,12 @@ def open_vault(path: Path, store: Store) -> KeyVault:
     # An SQLite database has no other server that could hold its key.
     is_free = not keys and (check is None or store.is_sqlite)
     if not path.exists() and not is_free:
-        held = ", ".join(key.name for key in keys) or "nothing yet, for another server"
-        raise Conflict(f"{path} is missing, and the database seals the keys of {held}: {_REMEDY}")
+        names = ", ".join(key.name for key in keys)
+        held = f"seals the keys of {names}" if names else "belongs to another server"
+        raise Conflict(f"{path} is missing, and the database {held}: {_REMEDY}")
     vault = KeyVault.open(path)
+    if warning := exposure(path):
+        log.warning("%s", warning)
     strange = [key.name for key in keys if not vault.opens(key.destination, key.text)]
     if keys and len(strange) == len(keys):
         raise WrongKey(f"{path} opens no key in the database ({', '.join(strange)}): {_REMEDY}")

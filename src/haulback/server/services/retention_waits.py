@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 from haulback.contract.alarms import AlarmKind
@@ -82,10 +83,11 @@ def end(sql: Connection, owners: Iterable[str], now: int) -> list[str]:
 
 
 def _tell(sql: Connection, rule: Record, now: int) -> None:
+    typed = shlex.quote(rule.name)
     text = (
         f"the retention of the rule {rule.name} was stored by an earlier version and would remove "
-        f"backups; look at `haulback retention preview {rule.name}`, then "
-        f"`haulback retention confirm {rule.name}`"
+        f"backups; look at `haulback retention preview {typed}`, then "
+        f"`haulback retention confirm {typed}`"
     )
     named = Named(rule.guid, rule.name)
     SqlLedger(sql, now).alarms.report(
@@ -107,7 +109,7 @@ def _tell_destination(sql: Connection, destination: BackupDestination, now: int)
     text = (
         f"the retention of the destination {destination.name} was set by an earlier version and "
         "would remove backups every night; look at `haulback destination ls`, then "
-        f"`haulback retention confirm --destination {destination.name}`"
+        f"`haulback retention confirm --destination {shlex.quote(destination.name)}`"
     )
     named = Named(destination.guid, destination.name)
     SqlLedger(sql, now).alarms.report(AlarmKind.RETENTION_WAITS, named, text, {})

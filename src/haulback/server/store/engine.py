@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from haulback.durable_files import hold
 from haulback.errors import Conflict, Malformed, Misconfigured, NotFound, NotWritable, Unavailable
-from haulback.server.store import schema
+from haulback.server.store import database_refusals, schema
 from haulback.server.store.tables import pulse
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,10 @@ _WAIT_MS = 30_000  # milliseconds for which SQLite waits for another program tha
 LONGEST_READ_MS = 30_000  # seconds after which a list without an index fails with 503
 EVENTS = "events"  # member of a connection's `info`, set by `events.add`
 _STEPS = 100_000  # SQLite instructions between two checks of the time
+_NAMED = (
+    "name the server's folder by --data, or its PostgreSQL database by --database or "
+    "HAULBACK_DATABASE"
+)
 RESTORING = "haulback_restoring"  # a table that marks a database whose restore has not ended
 _CONNECTIONS = 16  # number of connections: as many as threads that answer requests
 
@@ -271,7 +275,7 @@ def peek(url: str) -> Store:
         return Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg")))
     path = Path(str(parsed.database)).absolute()
     if not path.exists():
-        raise NotFound(f"there is no database {path}")
+        raise NotFound(f"there is no database {path}: {_NAMED}")
     return Store(sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true"))
 
 
@@ -285,14 +289,18 @@ def amend(url: str) -> Store:
         return Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg")))
     path = Path(str(parsed.database)).absolute()
     if not path.exists():
-        raise NotFound(f"there is no database {path}: name the server's --data or --database")
+        raise NotFound(f"there is no database {path}: {_NAMED}")
     if not os.access(path, os.W_OK):
         raise NotWritable(f"{path} cannot be written: run this as the user of the server")
     return Store(_sqlite_engine(path))
 
 
 def parse_url(url: str) -> sa.URL:
-    """The parts of a database's URL.  Raises Malformed."""
+    """The parts of a database's URL; `postgres://` is `postgresql://`, as for psql.  Raises
+    Malformed.
+    """
+    if url.startswith("postgres://"):
+        url = url.replace("postgres", "postgresql", 1)
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
@@ -403,6 +411,8 @@ def _away(cause: BaseException) -> Unavailable:
             f"the database is none of Haulback's ({said}): name another by --database or --data, "
             "or restore a damaged file (docs/howto/when-the-server-is-gone.md)"
         )
+    if remedy := database_refusals.remedy(said):
+        return Unavailable(f"the database refuses the server: {said}; {remedy}")
     return Unavailable(f"the database does not answer: {said}")
 
 

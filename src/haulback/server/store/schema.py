@@ -110,7 +110,13 @@ def _one_migrator(connection: sa.Connection) -> None:
 
 
 def _copy(file: str, target: str) -> None:
-    """Write a consistent copy of the file, so that an administrator can undo a migration."""
+    """Write a consistent copy of the file, so that an administrator can undo a migration.
+
+    The copy holds sealed keys and password hashes, as the file does: only this user may read it.
+    """
+    handle = os.open(target, os.O_CREAT | os.O_WRONLY, 0o600)
+    os.fchmod(handle, 0o600)  # a copy of an earlier version could be read by everyone
+    os.close(handle)
     source, copy = sqlite3.connect(file), sqlite3.connect(target)
     with source, copy:
         source.backup(copy)

@@ -172,3 +172,16 @@ def test_a_running_server_whose_key_file_is_exchanged_is_not_ready(
     finally:
         server.stop()
         thread.join()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602, 0o600])
+def test_a_key_that_other_users_can_use_is_a_warning_with_the_remedy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+):
+    closed(begun(tmp_path, "", seals=False))
+    key = tmp_path / "server.key"
+    key.chmod(mode)
+    closed(begun(tmp_path, "", seals=False))
+    warned = [record.getMessage() for record in caplog.records if "chmod" in record.getMessage()]
+    expected = f"{key} can be used by other users (mode {mode:04o}): run chmod 600 {key}"
+    assert warned == ([] if mode == 0o600 else [expected])

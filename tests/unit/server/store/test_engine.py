@@ -16,10 +16,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from haulback.errors import Conflict, Malformed, Unavailable
-from haulback.server.store import queue, schema
+from haulback.server.store import database_refusals, queue, schema
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.engine import open_store
+from haulback.server.store.engine import open_store, parse_url
 from haulback.server.store.tables import metadata
+from tests import databases
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(url: str):
@@ -151,6 +152,7 @@ def test_sqlite_is_copied_before_it_is_migrated(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(schema, "known_schemas", lambda: ["9000", *known])
     open_store(f"sqlite:///{file}").close()
     [copy] = tmp_path.glob("*.before-9000")
+    assert copy.stat().st_mode & 0o777 == 0o600  # it holds all that the database holds
     with sqlite3.connect(copy) as kept:
         assert kept.execute("SELECT key FROM slot").fetchall() == [("kept",)]
 
@@ -195,3 +197,33 @@ def test_a_question_that_takes_too_long_is_given_up(url: str, monkeypatch: pytes
     with store.read() as sql:
         assert sql.scalar(sa.text("SELECT 1")) == 1
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ('failed: FATAL:  role "haulback" does not exist', "createuser"),
+        ('failed: FATAL:  database "haulback" does not exist', "createdb"),
+        ('FATAL:  password authentication failed for user "haulback"', "HAULBACK_DATABASE"),
+        ("fe_sendauth: no password supplied", ".pgpass"),
+        ('FATAL:  no pg_hba.conf entry for host "10.9.9.1", database "h"', "pg_hba.conf"),
+        ("permission denied for schema public", "OWNER TO"),
+        ("Connection refused", ""),
+        ('relation "tasks" does not exist', ""),
+    ],
+)
+def test_a_refusal_of_postgresql_has_its_remedy(said: str, words: str):
+    remedy = database_refusals.remedy(said)
+    assert words in remedy
+    assert bool(remedy) is bool(words)
+
+
+@pytest.mark.slow
+def test_a_database_that_is_missing_is_refused_with_the_way_to_make_it(cluster: str):
+    url = sa.make_url(databases.new_database(cluster, "here")).set(database="nowhere")
+    with pytest.raises(Unavailable, match=r"refuses the server: .*createdb"):
+        open_store(url.render_as_string(hide_password=False))
+
+
+def test_the_short_scheme_of_psql_names_the_same_database():
+    assert parse_url("postgres://u@h/d") == parse_url("postgresql://u@h/d")
