@@ -259,7 +259,7 @@ def _problem(answer: Answer, settings: AzureSettings, doing: str) -> HaulbackErr
     if code in _FULL:
         return OutOfSpace(f"{begin}: the account is full: {answer.text}")
     if code in _BUSY or answer.status in (429, 503):
-        return Unavailable(f"{begin}: the store asks for a pause")
+        return Unavailable(f"{begin}: the store limits the rate of requests; try again later")
     remedy = _REMEDIES.get(code) or _REMEDIES.get(_BY_STATUS.get(answer.status or 0, ""))
     if remedy:
         return Misconfigured(f"{begin}: {remedy} ({code or answer.status})")

@@ -46,7 +46,11 @@ class StateDir:
         self.roots = [root.resolve() for root in roots]
         for path in (folder, folder / "staging", folder / "journal"):
             path.mkdir(parents=True, exist_ok=True)
-        self._lock = hold(folder / "lock", f"another node process uses {folder}")
+        self._lock = hold(
+            folder / "lock",
+            f"another node process uses {folder}; stop that process, or name another folder "
+            "by --data",
+        )
         self.journal = ReportJournal(folder / "journal", self.disk)
         self.pack_memories = PackMemories(folder / "checked-packs", self.disk)
         self.lock_memories = LockMemories(folder / "locked-objects", self.disk)
@@ -63,7 +67,10 @@ class StateDir:
         try:
             data = (self.folder / "identity.json").read_bytes()
         except FileNotFoundError:
-            raise NotFound("this node is not enrolled; use an enrolment token") from None
+            raise NotFound(
+                "this node is not enrolled; start the node with an enrolment token "
+                "(`haulback node token` on the server prints one)"
+            ) from None
         return msgspec.json.decode(data, type=NodeIdentity)
 
     def staging(self, attempt: str) -> Path:
@@ -82,7 +89,9 @@ class StateDir:
         """Check free staging space before an export.  Raises OutOfSpace below RESERVE bytes."""
         free = shutil.disk_usage(self.folder / "staging").free
         if free < RESERVE:
-            raise OutOfSpace(f"staging {self.folder / 'staging'} has {free} bytes left; make room")
+            raise OutOfSpace(
+                f"staging {self.folder / 'staging'} has only {free} bytes left; free some space"
+            )
 
     def space(self) -> tuple[int, int]:
         """Return total and used bytes of the staging area's file system."""

@@ -133,7 +133,7 @@ class CopyCipher:
         try:
             return self._cipher.decrypt(sealed, [place])
         except (InvalidTag, ValueError):
-            raise WrongKey("the key does not open this part of the copy") from None
+            raise WrongKey("the key does not open this part of the sealed copy") from None
 
 
 def certificate_end(path: Path) -> int | None:
