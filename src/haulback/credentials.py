@@ -58,19 +58,19 @@ def read(path: Path, field: str) -> str:
     result = line.rstrip("\r\n")
     if not result and str(path) == "-":
         raise Malformed(
-            f"{field}: standard input holds no line and is no terminal: pipe the secret in, or "
-            f"name a file by {field}",
+            f"{field}: standard input is empty and is not a terminal: pipe the secret in, "
+            f"or name a file by {field}",
             field=field,
         )
     if not result or len(result) > _LONGEST:
-        raise Malformed(f"{field}: {path} begins with no line of 1 to {_LONGEST} characters")
+        raise Malformed(f"{field}: the first line of {path} must have 1 to {_LONGEST} characters")
     return result
 
 
 def check_new(password: str, field: str) -> None:
     """Check the length of a new password of a user.  Raises Malformed naming `field`."""
     if not _SHORTEST_NEW <= len(password) <= _LONGEST_NEW:
-        raise Malformed(f"{field}: {_SHORTEST_NEW} to {_LONGEST_NEW} characters", field=field)
+        raise Malformed(f"{field}: give {_SHORTEST_NEW} to {_LONGEST_NEW} characters", field=field)
 
 
 def check_argument(value: str, option: str) -> None:

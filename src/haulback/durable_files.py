@@ -178,7 +178,7 @@ _REMEDIES = {
     errno.EACCES: "give the user of this program the right, or name another place",
     errno.EPERM: "give the user of this program the right, or name another place",
     errno.EROFS: "mount it writable, or name another place",
-    errno.ENOTDIR: "a file has this name; name another path",
+    errno.ENOTDIR: "a file has this name; name another folder",
     errno.EISDIR: "it is a folder; name a file",
 }
 

@@ -69,7 +69,7 @@ class Conflict(HaulbackError):
 
 
 class Fenced(Conflict):
-    """The caller's attempt is over: a newer session or attempt owns the task."""
+    """The caller's attempt has ended: a newer session or attempt owns the task."""
 
     code = "fenced"
 

@@ -21,7 +21,7 @@ def is_printable(text: str, most: int = _MOST) -> bool:
 def check_name(text: str | None, field: str = "name", most: int = _MOST) -> str:
     """Return a name of 1 to `most` printable characters, not only spaces.  Raises Malformed."""
     if text is None or not 0 < len(text.strip()) <= most or not text.isprintable():
-        raise Malformed(f"{field}: 1 to {most} printable characters", field=field)
+        raise Malformed(f"{field}: give 1 to {most} printable characters", field=field)
     return text
 
 

@@ -1,4 +1,4 @@
-"""Units of size, rate and duration, and their printed forms."""
+"""Units of size, rate and duration, and their printed forms; counts with their nouns."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ def _digits(value: float) -> str:
 def rate(bytes_per_second: float) -> str:
     """Bytes per second in IEC units: `rate(2**20) == '1 MiB/s'`."""
     return f"{size(bytes_per_second)}/s"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `counted(1, "backup") == "1 backup"`, and `2 backups`."""
+    return f"{count} {noun if count == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun: `plural("copy") == "copies"`, `plural("day") == "days"`."""
+    is_after_consonant = noun.endswith("y") and noun[-2:-1] not in "aeiou"
+    return f"{noun[:-1]}ies" if is_after_consonant else f"{noun}s"
 
 
 def duration(seconds: float) -> str:

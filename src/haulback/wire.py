@@ -187,8 +187,8 @@ def _ref(value: object, field: str) -> Ref:
     guid = value.get("guid") if isinstance(value, dict) else value
     if isinstance(value, dict) and value and guid in (None, ""):
         raise Malformed(
-            f"{field or 'value'}: {_show(value)} has no guid; add the record by its own request "
-            "first, then name its guid",
+            f"{field or 'value'}: {_show(value)} has no guid; add the record by a request "
+            "of its own first, then send its guid",
             field=field,
         )
     if not isinstance(guid, str):

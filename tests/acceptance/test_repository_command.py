@@ -53,7 +53,7 @@ def test_clean_gives_space_back_and_keeps_what_is_needed(
 
     command = [sys.executable, "-c", RUN, "repository", "clean", "-y", str(tmp_path / "d")]
     command += ["--key-file", str(tmp_path / "key")]
-    for expected in ("1 backups kept, 2 packs deleted, 2", "1 backups kept, 0 packs deleted, 0 B"):
+    for expected in ("1 backup kept, 2 packs deleted, 2", "1 backup kept, 0 packs deleted, 0 B"):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(expected)

@@ -116,7 +116,7 @@ def test_a_machine_whose_line_is_cut_while_it_is_made_is_none(
     [
         ({"keyfile": "/nowhere/key"}, "Permission denied"),
         ({"known_hosts": "/dev/null"}, "Host key verification failed"),
-        ({"haulback": "/nowhere/haulback"}, "has no haulback; install it"),
+        ({"haulback": "/nowhere/haulback"}, "has no command haulback; install"),
         ({"haulback": "/bin/true"}, "cannot be reached by SSH"),
         ({"haulback": "/bin/yes"}, "cannot be reached by SSH"),
     ],

@@ -326,7 +326,9 @@ def test_a_block_job_of_the_owner_is_named_and_a_lost_checkpoint_is_a_full(runni
     domain = running.hypervisor.wake(uuid)
     copy = f"<disk><source file='{running.host.storage}/copy'/><driver type='qcow2'/></disk>"
     domain.blockCopy("vdb", copy, None, 4)  # VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
-    with pytest.raises(Unavailable, match=r"a block job of its owner .* runs on vdb; a backup is"):
+    with pytest.raises(
+        Unavailable, match=r"a block job that Haulback did not start .* runs on vdb; a backup is"
+    ):
         running.hypervisor.inner.snapshot(uuid, "b1")
     domain.blockJobAbort("vdb")
     reasons(running, uuid, "b2", None)
@@ -712,4 +714,4 @@ def test_variables_that_are_none_are_refused_and_nothing_is_left(
 
 
 def _does_not_answer(*_: object) -> None:
-    raise Unavailable("libvirt died")
+    raise Unavailable("libvirt was killed")

@@ -65,7 +65,7 @@ def test_a_fenced_node_on_a_leash_ends_with_its_own_exit_code(
     served.export()  # wakes the long poll of the older process
     said = last_words(node)
     assert node.returncode == 6, said
-    assert b"another process uses this node's identity" in said
+    assert b"another process uses the identity of this node" in said
     assert b"Fatal Python error" not in said
     assert b"Traceback" not in said
 

@@ -163,7 +163,7 @@ class Story:
 
     def nothing_left(self) -> bool:
         if found := self.leftovers():
-            raise HaulbackError(f"left behind: {found}")
+            raise HaulbackError(f"leftovers: {found}")
         return True
 
     def leftovers(self) -> list[str]:

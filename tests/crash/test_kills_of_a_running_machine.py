@@ -285,7 +285,7 @@ class Story:
         marks = [c.getName() for c in self.domain().listAllCheckpoints()]
         leftovers += marks[1:]
         if leftovers:
-            raise HaulbackError(f"left behind: {leftovers}")
+            raise HaulbackError(f"leftovers: {leftovers}")
         return True
 
     def _orphans(self, shares: set[str]) -> list[str]:

@@ -108,7 +108,7 @@ class Copying:
         left = [*site.home.glob("staging/*"), *site.home.glob("journal/*")]
         left += [*self.far.glob(".tmp/*"), *site.repository.glob(".tmp/*")]
         if left:
-            raise HaulbackError(f"left behind: {left}")
+            raise HaulbackError(f"leftovers: {left}")
         return True
 
     def check_all(self, rounds: int) -> None:

@@ -100,7 +100,7 @@ def test_a_machine_comes_back_without_any_server(loss: Loss):
 
 
 def test_a_new_server_brings_everything_back(loss: Loss, site: Site, attached: str):
-    assert "locks, hints and levels are those of" in attached
+    assert "locks, marks and proof levels are those of" in attached
     assert loss.backup in attached
     body = {"backup": loss.backup, "hypervisor": site.hypervisor["guid"]}
     site.finished(site.api.post("/tasks/restore-and-import", body)["guid"])

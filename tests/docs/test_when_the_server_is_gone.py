@@ -43,7 +43,7 @@ def test_a_reader_restores_the_server_and_lifts_its_hold(tmp_path: Path):
         typed(site, paper)
         site.node.end()
         site.server.end()
-        assert "it is held" in typed(site, restore)
+        assert "the restored server is held" in typed(site, restore)
         site.move_to(tmp_path / "new")
         site.start_server()
         assert '"held": true' in typed(site, shown)

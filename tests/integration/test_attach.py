@@ -208,7 +208,7 @@ def test_an_extract_that_rots_leaves_the_backups_and_is_named(shop: Shop, tmp_pa
     to = attached_vault(shop, tmp_path / "v")
     assert to["task"]["state"]["name"] == "FINISHED"
     assert "extracts/00000001 is damaged" in to["log"]
-    assert "locks, hints, levels and projects are unknown" in to["log"]
+    assert "locks, marks, proof levels and projects are unknown" in to["log"]
     listed = shop.new.api.get("/backups", {"backup-destination": to["guid"]})
     assert len(listed) == 4
 

@@ -130,7 +130,10 @@ def test_a_machine_that_is_off_goes_with_the_share_it_lived_off(site: Site, host
     foreign = foreign.replace(ours, guest.uuid[:-4] + "beef").replace(">look<", ">foreign<")
     host.connection.defineXML(foreign)
     refused = site.final(site.api.post("/tasks/unmount", body)["guid"])
-    assert (refused["state"]["name"], "no IMPORT created it" in refused["statusInfo"]) == (
+    assert (
+        refused["state"]["name"],
+        "Haulback did not create the machine" in refused["statusInfo"],
+    ) == (
         "FAILED",
         True,
     )

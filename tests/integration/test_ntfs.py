@@ -297,7 +297,7 @@ def test_a_block_of_a_folder_that_is_damaged_hides_nothing_of_the_others(image):
         packed = members(result, "/g")
         assert len(packed) == len(page) + 2
         assert list(unreadable(packed)) == ["/g"]
-        with pytest.raises(Malformed, match="not among the readable entries of its folder"):
+        with pytest.raises(Malformed, match="not in the readable part of its folder"):
             result.read("vda", f"/g/{min(names - {item.name for item in page})}", 0, 9)
 
 

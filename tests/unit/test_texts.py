@@ -12,7 +12,7 @@ from haulback.texts import check_name, is_printable, printable, sendable
 
 @pytest.mark.parametrize("name", [None, "", "   ", "a\n", "a\x7f", "\ud800", "x" * 201])
 def test_a_name_that_cannot_be_shown_is_refused_with_its_field(name: str | None):
-    with pytest.raises(Malformed, match="login: 1 to 200 printable characters") as refused:
+    with pytest.raises(Malformed, match="login: give 1 to 200 printable characters") as refused:
         check_name(name, "login")
     assert refused.value.details == {"field": "login"}
 

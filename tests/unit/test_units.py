@@ -1,4 +1,4 @@
-"""Sizes are read at a glance: three or four digits and a unit."""
+"""Sizes are read at a glance, and counts have their noun in the right number."""
 
 from __future__ import annotations
 
@@ -30,3 +30,18 @@ def test_a_size_has_at_most_four_digits_and_no_exponent(count: float, text: str)
 @given(st.integers(-(2**62), 2**62))
 def test_no_size_has_an_exponent(count: int):
     assert "e" not in units.rate(count).partition(" ")[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (0, "backup", "0 backups"),
+        (1, "backup", "1 backup"),
+        (2, "copy", "2 copies"),
+        (1, "copy", "1 copy"),
+        (10, "day", "10 days"),
+        (21, "unknown backup", "21 unknown backups"),
+    ],
+)
+def test_a_count_has_its_noun_in_the_singular_or_the_plural(count: int, noun: str, text: str):
+    assert units.counted(count, noun) == text

@@ -68,7 +68,7 @@ def create(
     destination: DestinationOption = "",
     rule: Annotated[
         list[str],
-        Parameter(help="Rule that applies: name, guid or its beginning; may be repeated."),
+        Parameter(help="Rule of the backup: name, guid or its beginning; may be repeated."),
     ] = [],  # noqa: B006 - read only
     retries: Annotated[int, Parameter(help="Attempts after a failure.")] = 0,
     how: SubmitOptions = USUAL,

@@ -22,7 +22,7 @@ class Consent:
             name=["-y", "--yes"],
             negative="",
             env_var="HAULBACK_YES",
-            help="Go on without a question.",
+            help="Continue without a question.",
         ),
     ] = False
     dry_run: Annotated[

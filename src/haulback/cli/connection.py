@@ -62,8 +62,8 @@ def connect(server: str = "") -> Client:
 
 
 def _check(client: Client) -> None:
-    """Check the token.  Raises Unauthenticated.  A node's token passes although nodes have no
-    user-info.
+    """Check the token.  Raises Unauthenticated.  The token of a node is accepted too, although the
+    server returns no user data for nodes.
     """
     with contextlib.suppress(Forbidden):
         client.users.me()

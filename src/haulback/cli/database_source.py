@@ -103,8 +103,8 @@ def _chosen(repository: Repository, backup: str) -> Manifest:
     if fitting:
         return fitting[0]
     raise NotFound(
-        f"--backup: {backup} is no backup of a Haulback database here; the command without --data "
-        "lists them"
+        f"--backup: {backup} is no backup of a Haulback database here; the command "
+        "without --data lists these backups"
     )
 
 
@@ -118,4 +118,4 @@ def _read(repository: Repository, manifest: Manifest, path: Path) -> None:
             restore_to(repository, manifest.disks[0], path, pool)
     except Damaged as error:
         why = f"{error.message}; backup {manifest.backup} cannot be restored"
-        raise Damaged(f"{why}: name an earlier one by --backup") from None
+        raise Damaged(f"{why}: name an earlier backup by --backup") from None

@@ -69,7 +69,7 @@ def demo(
     if running:
         demo_guest.check()
     if megabytes < 1:
-        raise Malformed("--megabytes: at least 1")
+        raise Malformed("--megabytes: give a number of at least 1")
     if data and once:
         raise Malformed("--once removes everything at the end; leave it out to keep --data")
     if data and data.exists():
@@ -180,7 +180,7 @@ class _Demo:
         backup = self.back_up(entity, BackupType.INCREMENTAL)
         self.machines.remove(machine.uuid)
         left = len(self.machines.inventory().machines)
-        self.say.print(f"  the machine is destroyed: {left} left")
+        self.say.print(f"  the machine is destroyed: machines left in the folder: {left}")
         self.bring_back(backup, hypervisor)
         self.check_backups()
         self.table()
@@ -293,7 +293,9 @@ class _Demo:
         self.say.print("[bold green]identical[/]: every byte was restored")
 
     def table(self) -> None:
-        table = Table("step", "moved", "stored", "saved", "took", title="What it cost")
+        table = Table(
+            "step", "moved", "stored", "saved", "took", title="Bytes and time of each step"
+        )
         for row in self.rows:
             saved = f"{1 - row.stored / row.read:.0%}" if row.stored and row.read else "-"
             stored = units.size(row.stored) if row.stored else "-"

@@ -25,7 +25,10 @@ from haulback.wire import Word
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the key.")]
 Revoked = Annotated[
     bool,
-    Parameter(negative="", help="The old owner's deleting credential was revoked: delete at once."),
+    Parameter(
+        negative="",
+        help="The credential with which the old owner deletes was revoked: delete at once.",
+    ),
 ]
 
 
@@ -35,7 +38,7 @@ def attach(
     path: Annotated[Path | None, Parameter(help="Folder on the node.")] = None,
     *,
     key_file: KeyFile = None,
-    kit: Annotated[Path | None, Parameter(help="Recovery kit, typed into a file.")] = None,
+    kit: Annotated[Path | None, Parameter(help="File with the text of the recovery kit.")] = None,
     kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
@@ -46,9 +49,9 @@ def attach(
     """Add a store that holds a repository, with its backups.
 
     The repository is opened by --key-file, --kit, or the passphrase in HAULBACK_PASSPHRASE. Without
-    --take-over it is only read: its backups can be listed, mounted, proved and restored.  With
-    --take-over the server that owned it stops; nothing is deleted for 24 hours, unless
-    --old-credential-revoked says that the old server can no longer delete.
+    --take-over the store is only read: its backups can be listed, mounted, proved and restored.
+    With --take-over the server that owned the store stops writing there; nothing is deleted for 24
+    hours, unless --old-credential-revoked says that the old server can no longer delete.
     """
     declared = chosen(kind or None)
     settings = read_settings(declared, path, setting, secret)
@@ -111,7 +114,7 @@ def take_over_destination(
     guid = client.destinations.find(name).guid
     _follow(client, client.destinations.take_over(guid, wanted))
     if not old_credential_revoked:
-        print("nothing is deleted there for 24 hours, in which the old owner may still run")
+        print("nothing is deleted there for 24 hours, because the old owner may still run")
 
 
 @app.command
@@ -123,13 +126,15 @@ def sync(name: DestinationWord) -> None:
 
 
 def _follow(client: Client, destination: DestinationRecord) -> None:
-    """Follow the task, and print the age of the facts."""
+    """Follow the task, and print the age of the data from the extract."""
     if destination.task:
         watch(client, [destination.task.guid])
     record = client.destinations.get(destination.guid)
     _, shown = moment("time")
     if record.extractTime:
         time = shown({"time": record.extractTime})
-        print(f"locks, hints and levels are those of {time}; later changes are not known")
+        print(f"locks, marks and proof levels are those of {time}; later changes are unknown")
     else:
-        print("the store holds no extract of a catalogue: locks, hints and levels are not known")
+        print(
+            "the store holds no extract of a catalogue: locks, marks and proof levels are unknown"
+        )

@@ -31,17 +31,17 @@ class DestinationLimits:
     keep_last: Annotated[
         bool | None, Parameter(help="Keep the last backup of a machine that still exists.")
     ] = None
-    verify_days: Annotated[int | None, Parameter(help="Days of a whole round of verification.")] = (
-        None
-    )
-    verify_hours: Annotated[float | None, Parameter(help="Hours of verification in a night.")] = (
+    verify_days: Annotated[
+        int | None, Parameter(help="Days in which VERIFY reads the whole destination once.")
+    ] = None
+    verify_hours: Annotated[float | None, Parameter(help="Hours that VERIFY runs in a night.")] = (
         None
     )
     verify: Annotated[bool | None, Parameter(help="Verify the destination at night.")] = None
     keep_absent_days: Annotated[
         int | None, Parameter(help="Days to keep the backups of a machine that no longer exists.")
     ] = None
-    keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False
+    keep_all: Annotated[bool, Parameter(negative="", help="Remove all limits first.")] = False
 
     def retention(self, present: Retention) -> Retention:
         """The retention of a destination with these options."""

@@ -46,7 +46,7 @@ def sentences(name: str, space: SpaceRecord) -> list[str]:
             f"{units.size(space.living or 0)} (clean-up of {when(space.measured)})"
         )
     if space.locked:
-        said.append(f"{units.size(space.locked)} that no backup needs are under lock")
+        said.append(f"{units.size(space.locked)} that no backup needs are under an object lock")
     if space.growthPerDay is not None:
         full = f", and is full on {when(space.fullAt)}" if space.fullAt else ""
         said.append(f"it grows by {_growth(space.growthPerDay)} a day{full}")

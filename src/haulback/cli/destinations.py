@@ -84,8 +84,12 @@ def add_destination(
     kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
-    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
-    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+    node: Annotated[
+        list[str], Parameter(help="A node that reaches the destination; may be repeated.")
+    ] = [],  # noqa: B006
+    all_nodes: Annotated[
+        bool, Parameter(negative="", help="Every node reaches the destination.")
+    ] = False,
     copy_of: Annotated[
         str,
         Parameter(help="Destination whose backups are copied here: name, guid or its beginning."),
@@ -130,8 +134,12 @@ def set_destination(
     rename: Annotated[str, Parameter(help="The new name.")] = "",
     limits: DestinationLimits = UNLIMITED,
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
-    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
-    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+    node: Annotated[
+        list[str], Parameter(help="A node that reaches the destination; may be repeated.")
+    ] = [],  # noqa: B006
+    all_nodes: Annotated[
+        bool, Parameter(negative="", help="Every node reaches the destination.")
+    ] = False,
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
     consent: Consent = ASK,
 ) -> None:
@@ -174,8 +182,12 @@ def move_destination(
     *,
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
-    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
-    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+    node: Annotated[
+        list[str], Parameter(help="A node that reaches the destination; may be repeated.")
+    ] = [],  # noqa: B006
+    all_nodes: Annotated[
+        bool, Parameter(negative="", help="Every node reaches the destination.")
+    ] = False,
     consent: Consent = ASK,
 ) -> None:
     """Change the location of a destination's repository: the folder PATH, or the --set settings of
@@ -219,7 +231,7 @@ def copy_to(
     name: DestinationWord,
     target: Annotated[
         str,
-        Parameter(help="Destinations of the copies; without one the copies end."),
+        Parameter(help="Destinations of the copies; without a destination the copies end."),
     ],
     *,
     archive: Annotated[bool, Parameter(negative="", help="With the role ARCHIVE.")] = False,
@@ -285,7 +297,7 @@ def clean(*name: DestinationWord, how: SubmitOptions = USUAL, consent: Consent =
 @app.command
 def verify(
     *name: DestinationWord,
-    gib: Annotated[float | None, Parameter(help="Read at most this many GiB.")] = None,
+    gib: Annotated[float | None, Parameter(help="GiB to read at most.")] = None,
     hours: Annotated[float | None, Parameter(help="Read no longer.")] = None,
     how: SubmitOptions = USUAL,
 ) -> None:
@@ -307,7 +319,10 @@ def verify(
 def repair(
     *name: DestinationWord,
     apply: Annotated[
-        bool, Parameter(negative="", help="Apply the repair; otherwise the log only lists it.")
+        bool,
+        Parameter(
+            negative="", help="Apply the repair; without --apply the log only lists the repair."
+        ),
     ] = False,
     believe: Annotated[
         bool,
@@ -333,7 +348,7 @@ def key(
     *,
     output: Annotated[
         Path | None,
-        Parameter(help="File for the key; without it the key is printed.", name="--output"),
+        Parameter(help="File for the key; without --output the key is printed.", name="--output"),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -342,17 +357,21 @@ def key(
         ),
     ] = None,
     unchecked: Annotated[
-        bool, Parameter(help="Print a key that cannot be tried here.", negative="")
+        bool,
+        Parameter(
+            help="Print the key also if this machine cannot check that it opens the repository.",
+            negative="",
+        ),
     ] = False,
     data: ServerData = Path("haulback-data"),
     database: Annotated[ServerDatabase, Parameter(env_var="HAULBACK_DATABASE")] = "",
 ) -> None:
     """Write the key file of a destination's repository to --output, or print it.
 
-    Keep the key in a place other than the server.  The key is first tried on the repository, in
-    --folder if that is mounted elsewhere on this machine; --unchecked prints a key that cannot be
-    tried here. An --output that holds another key is never overwritten.  The command works on the
-    server's machine only, for users who may read its --data.
+    Keep the key in a place other than the server.  The command first checks that the key opens the
+    repository (in --folder if the repository is mounted elsewhere on this machine); --unchecked
+    prints the key if this check is not possible here. An --output that holds another key is never
+    overwritten.  The command works on the server's machine only, for users who may read its --data.
     """
     from haulback.cli.repository_keys import key_of
 

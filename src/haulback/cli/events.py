@@ -22,7 +22,7 @@ _COLUMNS = (text("number"), moment("time"), named("kind"), named("subject"), tex
 def events(
     *,
     follow: Annotated[bool, Parameter(negative="", help="Print events as they happen.")] = False,
-    after: Annotated[int | None, Parameter(help="Events after this number, first.")] = None,
+    after: Annotated[int | None, Parameter(help="First the events after this number.")] = None,
     kind: Kinds = [],  # noqa: B006 - read only
     subject: SubjectWord = "",
     size: Rows = 50,

@@ -25,6 +25,7 @@ from haulback.contract.inventory_sync import (
     InventorySyncWizardRequest,
 )
 from haulback.errors import Incomplete, Malformed
+from haulback.units import counted
 
 app = App(name="hypervisor")
 _SHOWN = (*PLACE, text("vmCount"), moment("notBelievedSince"))
@@ -48,8 +49,12 @@ def add_hypervisor(
     path: Annotated[Path | None, Parameter(help="Image folder on the node.")] = None,
     *,
     libvirt: Annotated[str, Parameter(help="URL of libvirt, like qemu:///system.")] = "",
-    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
-    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+    node: Annotated[
+        list[str], Parameter(help="A node that reaches the hypervisor; may be repeated.")
+    ] = [],  # noqa: B006
+    all_nodes: Annotated[
+        bool, Parameter(negative="", help="Every node reaches the hypervisor.")
+    ] = False,
     manager: Annotated[
         str, Parameter(help="Manager of the hypervisor: name, guid or its beginning.")
     ] = "",
@@ -90,8 +95,12 @@ def set_hypervisor(
     cluster: Annotated[
         str, Parameter(help="Cluster of the hypervisor: name, guid or its beginning.")
     ] = "",
-    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
-    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+    node: Annotated[
+        list[str], Parameter(help="A node that reaches the hypervisor; may be repeated.")
+    ] = [],  # noqa: B006
+    all_nodes: Annotated[
+        bool, Parameter(negative="", help="Every node reaches the hypervisor.")
+    ] = False,
 ) -> None:
     """Rename a hypervisor, assign it to a manager, or set the nodes that reach it; options not
     given stay unchanged.
@@ -186,8 +195,8 @@ def _scan(client: Client, tasks: list[str]) -> None:
         count += int(report.get("problems") or 0)
         print(f"machines found: {len(report.get('machines') or [])}")
     if count:
-        noun = "machine" if count == 1 else "machines"
-        raise Incomplete(f"{count} {noun} cannot be read and will have no new backups", count=count)
+        machines = counted(count, "machine")
+        raise Incomplete(f"{machines} cannot be read and will have no new backups", count=count)
 
 
 @app.command(name="test")

@@ -105,7 +105,10 @@ def _members(words: tuple[str, ...]) -> dict[str, str]:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or name not in _SETTINGS:
-            raise Malformed(f"{word!r}: write one of {', '.join(f'{n}=VALUE' for n in _SETTINGS)}")
+            raise Malformed(
+                f"{word!r} is not a setting: write one of "
+                f"{', '.join(f'{n}=VALUE' for n in _SETTINGS)}"
+            )
         said[name] = value
     return said
 

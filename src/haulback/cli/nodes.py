@@ -156,8 +156,8 @@ def config(node: NodeWord, config: RecordWord) -> None:
 def rm(node: NodeWord, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
     """Remove a node without running tasks, destinations or hypervisors.
 
-    --gone: the node is lost for good. It is given up with the hypervisors and destinations that
-    only it reached; backups with another good location stay.
+    --gone: the node is lost for good. The node is given up with the hypervisors and destinations
+    that only this node reached; backups with another good location stay.
     """
     client = connect()
     guid = client.nodes.find(node).guid

@@ -51,9 +51,9 @@ class ProtectOptions:
         str, Parameter(help="Destination of a second copy: name, guid or its beginning.")
     ] = ""
     prove: Annotated[str, Parameter(help="Interval of boot proofs, like 7d.")] = ""
-    mail: Annotated[Many, Parameter(help="Address that hears of failures; may be repeated.")] = (
-        field(default_factory=list)
-    )
+    mail: Annotated[
+        Many, Parameter(help="Mail address that receives failures; may be repeated.")
+    ] = field(default_factory=list)
     rpo: Annotated[
         str, Parameter(help="Age of the last good backup at which a machine is late, like 36h.")
     ] = ""
@@ -95,8 +95,8 @@ def protect(
     ones.
 
     Times like 22:00 or "22:00 Europe/Berlin", days like mon-fri, durations like 36h, keeps like
-    7d,4w,12m; --copy-to gets a copy of each backup; --mail addresses hear of failures.  Without a
-    zone, this machine's zone applies.
+    7d,4w,12m; --copy-to gets a copy of each backup; --mail addresses receive reports of failures.
+    Without a zone, this machine's zone applies.
     """
     client = connect()
     try:
@@ -132,7 +132,7 @@ def _own_zone() -> str:
 def _print(made: Protecting) -> None:
     copied = f", copied to {made.copyDestination.name}" if made.copyDestination else ""
     to = f"to {made.destination.name}{copied}"
-    print(f"policy {made.policy.name}: {made.machines} machines, {to}")
+    print(f"policy {made.policy.name}: {units.counted(made.machines, 'machine')}, {to}")
     print(f"schedule {made.schedule.name}")
     if made.firstRun is not None:
         zone = ZoneInfo(made.timeZone)

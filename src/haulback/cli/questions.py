@@ -20,7 +20,8 @@ ConfirmOption = Annotated[
     bool,
     Parameter(
         negative="",
-        help="The object is lost for good: give it up, and all that only it could reach.",
+        help="The object is lost for good: give up the object and everything that only the "
+        "object could reach.",
     ),
 ]
 _ASKED = 30  # items that a question lists; a dry run lists all items that the server sends
@@ -102,14 +103,10 @@ def tell(losses: Losses, most: int | None = None) -> None:
 
 def _summary(counts: Sequence[LossCount]) -> str:
     return "; ".join(
-        f"{count.count} {count.kind if count.count == 1 else _plural(count.kind)} {count.fate}"
+        f"{units.counted(count.count, count.kind)} {count.fate}"
         + (f" ({units.size(count.size)})" if count.size else "")
         for count in counts
     )
-
-
-def _plural(kind: str) -> str:
-    return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
 
 
 def _columns(items: Sequence[LostItem]) -> list[Column]:

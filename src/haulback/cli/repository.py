@@ -28,7 +28,9 @@ from haulback.texts import reason
 app = App(name="repository")
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the repository key.")]
-Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed into a file.")]
+Kit = Annotated[
+    Path | None, Parameter(name="--kit", help="File with the text of the recovery kit.")
+]
 
 
 @app.command
@@ -116,7 +118,7 @@ def forget(
     listed = repository.objects.leaves("manifests")
     backups = [whole_guid(repository, word) for word in backup]
     for guid in backups:
-        print(f"{guid} {'is deleted' if guid in listed else 'is missing, and is given up'}")
+        print(f"{guid} {'is deleted' if guid in listed else 'is missing and is given up'}")
     act_for_owner(repository)
     if not consent.agree():
         return

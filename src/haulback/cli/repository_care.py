@@ -78,9 +78,10 @@ def _print(report: VerifyReport) -> None:
     for finding in report.findings:
         print(f"DAMAGED  {finding}")
     for name in report.strangers:
-        print(f"STRANGER {_shown(name)} is not an object of the repository and is ignored")
+        print(f"FOREIGN  {_shown(name)} is not a file of the repository and is ignored")
     print(
-        f"{report.backups} backups, {report.packs} packs, {report.groups} groups, "
+        f"{units.counted(report.backups, 'backup')}, {units.counted(report.packs, 'pack')}, "
+        f"{units.counted(report.groups, 'group')}, "
         f"{units.size(report.bytes)} read: {'ok' if report.ok else 'DAMAGED'}"
     )
     if not report.ok:
@@ -92,7 +93,10 @@ def repair_command(
     folder: RepositoryFolder,
     *,
     apply: Annotated[
-        bool, Parameter(negative="", help="Apply the repair; otherwise it is only listed.")
+        bool,
+        Parameter(
+            negative="", help="Apply the repair; without --apply the command only lists the repair."
+        ),
     ] = False,
     believe: Annotated[
         bool,
@@ -106,9 +110,10 @@ def repair_command(
     """List the possible repairs in FOLDER, and with --apply carry them out; exits with 1 if data is
     lost.
 
-    The configuration comes from its copy or from --kit (then --key-file, or HAULBACK_PASSPHRASE,
-    opens the repository from now on), the index from the packs, and good data from damaged packs.
-    Damaged objects move to aside/ in FOLDER; nothing is deleted.
+    The repair restores the configuration from its copy or from --kit (then --key-file, or
+    HAULBACK_PASSPHRASE, opens the repository from now on), rebuilds the index from the packs, and
+    moves good data out of damaged packs. Damaged objects move to aside/ in FOLDER; nothing is
+    deleted.
 
     With --apply no other program may use the repository: stop all its servers and nodes.
     """
@@ -117,7 +122,7 @@ def repair_command(
     if apply:
         with suppress(Damaged):  # this command also repairs an owner record that does not open
             act_for_owner(repository)
-        print(f"{folder} is repaired; stop everything else that uses it")
+        print(f"{folder} is repaired; stop all other programs that use this repository")
         consent.agree()
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         secret = secret_of(key_file)
@@ -135,7 +140,7 @@ def _print_repaired(done: RepairReport) -> None:
     for action in done.actions:
         print(f"{'DONE    ' if done.is_applied else 'WOULD DO'} {action}")
     for name in done.strangers:
-        print(f"STRANGER {_shown(name)} is not an object of the repository and is ignored")
+        print(f"FOREIGN  {_shown(name)} is not a file of the repository and is ignored")
     for loss in done.losses:
         print(f"LOST     {loss}")
     if not done.actions:
@@ -154,7 +159,7 @@ def sweep(folder: RepositoryFolder, *, key_file: KeyFile = None, kit: Kit = None
     act_for_owner(repository)
     repository.check_deletion()
     count = repository.sweep_index()
-    print(f"{count} replaced index files deleted")
+    print(f"{units.counted(count, 'replaced index file')} deleted")
 
 
 @app.command
@@ -189,10 +194,12 @@ def clean(
     for backup in cleaned.unreadable:
         print(f"DAMAGED  the manifest of backup {backup} cannot be read")
     if cleaned.held:
-        print("nothing was deleted: a part of some backup's map cannot be read")
+        print("nothing was deleted: part of a backup's map cannot be read")
     print(
-        f"{cleaned.backups} backups kept, {cleaned.packs_deleted} packs deleted, "
-        f"{units.size(cleaned.bytes_freed)} freed, {cleaned.groups_rewritten} groups rewritten"
+        f"{units.counted(cleaned.backups, 'backup')} kept, "
+        f"{units.counted(cleaned.packs_deleted, 'pack')} deleted, "
+        f"{units.size(cleaned.bytes_freed)} freed, "
+        f"{units.counted(cleaned.groups_rewritten, 'group')} rewritten"
     )
     if cleaned.damaged or cleaned.unreadable:
         sys.exit(1)
@@ -200,11 +207,12 @@ def clean(
 
 def _print_preview(folder: Path, preview: CleanupPreview) -> None:
     if preview.is_blind:
-        print("nothing would be deleted: a part of some backup's map cannot be read")
+        print("nothing would be deleted: part of a backup's map cannot be read")
         return
     print(
-        f"the data in {folder} that none of its {preview.backups} backups needs is deleted: "
-        f"{preview.packs} packs, about {units.size(preview.bytes)}"
+        f"data in {folder} that no backup needs is deleted: "
+        f"{units.counted(preview.packs, 'pack')}, about {units.size(preview.bytes)}; "
+        f"{units.counted(preview.backups, 'backup')} kept"
     )
 
 

@@ -34,16 +34,18 @@ def key_of(
 ) -> str:
     """The key file of a destination's repository, by its name: 64 hex digits.
 
-    The key is read on the server's own machine, because the API never returns it, and tried on the
-    repository in `folder` (by default the destination's own path).  With `unchecked` a key is
-    returned that cannot be tried here, but never a key that failed.  Raises NotFound; WrongKey for
-    a repository of another server; Conflict before the destination has one; Unavailable when the
-    key cannot be tried.
+    The key is read on the server's own machine, because the API never returns it, and checked on
+    the repository in `folder` (by default the destination's own path).  With `unchecked` a key that
+    cannot be checked on this machine is returned too, but never a key that failed the check. Raises
+    NotFound; WrongKey for a repository of another server; Conflict before the destination has one;
+    Unavailable when the key cannot be tried.
     """
     record, key = unsealed_key(data, database, destination)
     if (kind := unpacked(key).kind) is not SecretKind.KEY_FILE:
         word = kind.name.lower()
-        raise Conflict(f"{destination} was attached by its {word}: it opens by that alone")
+        raise Conflict(
+            f"{destination} was attached with its {word}: only this {word} opens the repository"
+        )
     try:
         _try(record, key, folder)
     except Unavailable:
@@ -62,8 +64,8 @@ def _try(record: BackupDestination, key: bytes, folder: Path | None) -> None:
     except (Unavailable, NotFound, Damaged, Malformed, OSError) as error:
         if record.repository is None:
             raise Conflict(
-                f"{record.name} has no repository yet, so there is nothing that its key opens; "
-                "see its task BACKUP_DESTINATION_INIT"
+                f"{record.name} has no repository yet, so its key opens nothing; see the "
+                f"task BACKUP_DESTINATION_INIT of {record.name}"
             ) from None
         raise _untried(record.name, error) from None
     if record.repository not in (None, result):
@@ -80,7 +82,7 @@ def _opened(record: BackupDestination, folder: Path | None) -> ObjectStore:
 def _untried(name: str, error: Exception) -> Unavailable:
     why = error.message if isinstance(error, HaulbackError) else str(error)
     return Unavailable(
-        f"whether the key of {name} opens its repository cannot be seen from here: {why}; mount "
-        "the folder, say by --folder where it lies on this machine, or have the key printed all "
-        "the same by --unchecked"
+        f"this machine cannot check that the key of {name} opens its repository: {why}; "
+        "mount the folder, name its path on this machine by --folder, or print the "
+        "unchecked key by --unchecked"
     )

@@ -68,7 +68,9 @@ def _read(file: Path) -> JsonObject:
     try:
         body = json.loads(file.read_bytes())
     except (ValueError, OSError) as error:
-        raise Malformed(f"{file} is no file with the settings of a destination: {error}") from None
+        raise Malformed(
+            f"{file} does not hold the settings of a destination in JSON: {error}"
+        ) from None
     if not isinstance(body, dict):
-        raise Malformed(f"{file} holds no JSON object with `type` and settings")
+        raise Malformed(f"{file} must hold a JSON object with `type` and the settings of the type")
     return body

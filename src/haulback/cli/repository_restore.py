@@ -64,15 +64,22 @@ class NewMachineOptions:
     storage: Annotated[Path, Parameter(help="Folder of the libvirt host for images.")] = Path(
         LIBVIRT.path
     )
-    name: Annotated[str, Parameter(help="Name of the machine, if not its own.")] = ""
+    name: Annotated[
+        str, Parameter(help="New name of the machine; the default is its name in the backup.")
+    ] = ""
     format: Annotated[
-        Literal["raw", "qcow2"] | None, Parameter(help="Format of all disks, if not as before.")
+        Literal["raw", "qcow2"] | None,
+        Parameter(help="Format of all disks; the default is the format in the backup."),
     ] = None
     without: Annotated[list[str] | None, Parameter(help="Disk to leave out.")] = None
     overwrite: Annotated[bool, Parameter(negative="", help="Replace the machine.")] = False
     power_on: Annotated[bool, Parameter(negative="", help="Start the machine.")] = False
     allocation: Annotated[
-        Allocation | None, Parameter(help="Space of all disks, if not as before.")
+        Allocation | None,
+        Parameter(
+            help="Space of all disks: only what is written, or all; the default is the space in "
+            "the backup."
+        ),
     ] = None
 
     def opened(self) -> MachineSource:
@@ -83,7 +90,9 @@ class NewMachineOptions:
             config = {"url": self.libvirt, "path": str(self.storage.absolute())}
             return open_hypervisor(LIBVIRT.driver, config)
         if self.power_on:
-            raise Malformed("--power-on: a folder starts no machine; name a host by --libvirt")
+            raise Malformed(
+                "--power-on: an image folder cannot start a machine; name a host by --libvirt"
+            )
         self.to.mkdir(parents=True, exist_ok=True)
         return open_hypervisor(IMAGE_FOLDER.driver, {"path": str(self.to.absolute())})
 

@@ -48,7 +48,7 @@ def preview(
     rule: RuleWord,
     *,
     keep: Annotated[str, Parameter(help="Keeps to try, like 7d,4w,12m.")] = "",
-    going: Annotated[bool, Parameter(negative="", help="Only backups that go.")] = False,
+    going: Annotated[bool, Parameter(negative="", help="Only backups that are removed.")] = False,
     output: Output = "table",
 ) -> None:
     """Show which backups of a rule stay and which are removed, each with the reason; changes
@@ -88,7 +88,7 @@ def _summarise(parts: list[RetentionPreview]) -> None:
         print(f"warning: {sentence}", file=sys.stderr)
     if any(part.waits for part in parts):
         typed = shlex.quote(parts[0].rule.name)
-        print(f"nothing goes before `haulback retention confirm {typed}`")
+        print(f"nothing is removed before `haulback retention confirm {typed}`")
 
 
 @app.command

@@ -19,7 +19,9 @@ from haulback.server.services.database_restore import NewSite, restore
 from haulback.wire import Choice
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the repository key.")]
-Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed into a file.")]
+Kit = Annotated[
+    Path | None, Parameter(name="--kit", help="File with the text of the recovery kit.")
+]
 Watch = Annotated[bool, Parameter(negative="", help="Follow the tasks to their end.")]
 Data = Annotated[Path | None, Parameter(help="New folder of the restored server.")]
 _LISTED = (text("backup"), moment("snapshot_time"), size("size"))
@@ -85,4 +87,4 @@ def restore_database(
     done = restore(NewSite(data.absolute(), database), source.writer(backup), source.secret)
     print(f"restored into {data}: the database of Haulback {done.haulback}, epoch {done.epoch}")
     print(f"start it with: haulback server --data {data}{' --database …' if database else ''}")
-    print("it is held: see haulback server hold")
+    print("the restored server is held: see haulback server hold")

@@ -81,7 +81,9 @@ class ServerOptions:
         if not 0.2 <= self.lease <= 3600:
             raise Malformed("--lease must be between 0.2 and 3600 seconds")
         if not 0 <= self.port <= _LAST_PORT:
-            raise Malformed(f"--port {self.port}: a port is a number from 0 (any) to {_LAST_PORT}")
+            raise Malformed(
+                f"--port {self.port}: name a port from 0 (any free port) to {_LAST_PORT}"
+            )
         return ServerSettings(
             data=self.data,
             database=database,

@@ -51,4 +51,4 @@ def announce(server: Server, data: Path) -> None:
         print(f"log in as admin with the password {password}", flush=True)
     else:
         typed = shlex.quote(str(data.absolute()))
-        print(f"a lost password: haulback user reset-password --data {typed}", flush=True)
+        print(f"to reset a lost password: haulback user reset-password --data {typed}", flush=True)

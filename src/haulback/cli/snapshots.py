@@ -41,7 +41,7 @@ def create(
     ] = "",
     description: Annotated[str, Parameter(help="Description of the snapshot.")] = "",
     vm: Annotated[
-        bool, Parameter(help="Ask for a VM_SNAPSHOT, the kind that portals ask for.")
+        bool, Parameter(help="Take a task of the kind VM_SNAPSHOT, which portals submit.")
     ] = False,
     how: SubmitOptions = USUAL,
 ) -> None:

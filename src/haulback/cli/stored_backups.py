@@ -56,7 +56,9 @@ def readable(repository: Repository, damaged: list[Damaged]) -> Iterator[Manifes
 
 
 def _begun(stored: Collection[str], word: str) -> str | None:
-    """The one stored guid that begins with a word, or None.  Raises Malformed for several."""
+    """The stored guid that begins with a word, None if no guid or several guids do.  Raises
+    Malformed for several.
+    """
     if not is_beginning(word):
         return None
     fitting = sorted(guid for guid in stored if guid.startswith(word.lower()))

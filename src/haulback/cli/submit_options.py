@@ -72,7 +72,7 @@ def report(client: Client, tasks: Iterable[TaskListRecord], how: SubmitOptions) 
 
 
 def watch(client: Client, heads: Iterable[str]) -> None:
-    """Follow tasks to their end, and print what is to be said about restores.
+    """Follow tasks to their end, and print the remarks about restored machines.
 
     Raises TaskFailed or Cancelled.
     """
@@ -94,8 +94,9 @@ def kept(noun: str, name: str, again: str) -> Iterator[None]:
         yield
     except (TaskFailed, Cancelled) as error:
         raise type(error)(
-            f"{error.message}; the {noun} {name} is kept: repair the cause and run "
-            f"`haulback {noun} {again} {typed}`, or remove it by `haulback {noun} rm {typed}`",
+            f"{error.message}; the {noun} {name} was added: repair the cause and run "
+            f"`haulback {noun} {again} {typed}`, or remove it by `haulback {noun} rm "
+            f"{typed}`",
             **error.details,
         ) from None
 

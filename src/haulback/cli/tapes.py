@@ -58,7 +58,7 @@ def _some(guids: tuple[str, ...]) -> tuple[str, ...]:
         raise Malformed("name at least one object by its guid")
     if named := [word for word in guids if not is_guid(word)]:
         raise Unsupported(
-            f"{named[0]}: Haulback does not use tapes, so it lists none; store on a folder, S3, "
-            "Azure or SFTP (`haulback destination types`)"
+            f"{named[0]}: Haulback does not use tapes; store on a folder, S3, Azure or "
+            "SFTP (`haulback destination types`)"
         )
     return guids

@@ -19,7 +19,7 @@ def refused(error: CycloptsError) -> Malformed:
 def _why(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         spare = " ".join(map(repr, error.unused_tokens))
-        return f"the command takes no further argument {spare}"
+        return f"the command does not take the argument {spare}; leave it out"
     line = " ".join(str(error).split())
     if isinstance(error, UnknownCommandError):
         line = line.partition(" Available commands:")[0]  # the help shows the complete list

@@ -22,9 +22,8 @@ _PATIENCE = 3.0  # seconds of waiting before the reason is shown
 def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
     """Show a task and its followers until all have ended; return their last details.
 
-    A task that waits for seconds is shown with the reason.
-    Raises TaskFailed or Cancelled for the first task that did not finish, and KeyboardInterrupt
-    with a text that says how to go on.
+    A task that waits for seconds is shown with the reason. Raises TaskFailed or Cancelled for the
+    first task that did not finish, and KeyboardInterrupt with a text that says how to continue.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -278,7 +278,7 @@ def _no_answer(url: str, error: Exception) -> str:
     why = str(error) or type(error).__name__
     remedy = "start the server, or name another by --server or HAULBACK_SERVER"
     if "WRONG_VERSION_NUMBER" in why or "RECORD_LAYER_FAILURE" in why:
-        remedy = "the server there does not use TLS: write http://, or another port"
+        remedy = "the server at this address does not use TLS: write http://, or correct the port"
     elif "CERTIFICATE_VERIFY_FAILED" in why:
         remedy = "name the server's own certificate by HAULBACK_TRUST=FILE (a node: --trust)"
     elif "Name or service not known" in why or "No address associated" in why:
@@ -301,14 +301,16 @@ def _without_reason(answer: httpx2.Response) -> str:
     if status in _PROXY:
         return _of_proxy(status)
     if status == 400 and b"HTTPS" in answer.content:
-        return "the server there speaks TLS: write https://"
-    return f"the server answered status {status} without a reason"
+        return "the server at this address uses TLS: write https://"
+    return (
+        f"the server answered with status {status} and without a message; see the log of the server"
+    )
 
 
 def _of_proxy(status: int) -> str:
     return (
-        f"a proxy in front of the server answered {status}: check that the server behind the proxy "
-        "runs, and try again"
+        f"a proxy in front of the server answered with status {status}: check that the "
+        "server behind the proxy runs, and try again"
     )
 
 

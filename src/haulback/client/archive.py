@@ -116,7 +116,7 @@ def _records(raw: bytes) -> dict[bytes, bytes]:
         length, _, _ = raw.partition(b" ")
         record, raw = raw[len(length) + 1 : int(length) - 1], raw[int(length) :]
         if len(length) + 2 > int(length):
-            raise ValueError("a record without contents")
+            raise ValueError("a header of the tar without its contents")
         key, _, value = record.partition(b"=")
         result[key] = value
     return result

@@ -99,8 +99,8 @@ class Client:
             self._has_dry_runs = self.dashboard.settings().get("dryRuns") is True
         if not self._has_dry_runs:
             raise Unsupported(
-                "nothing was done: this server is older and has no dry runs; update the server, "
-                "or add -y to go on without a list"
+                "nothing was done: this older server has no dry runs; update the server, "
+                "or add -y to continue without a list"
             )
 
     def log_in(self, login: str, password: str) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from haulback.errors import Malformed, NotFound
 from haulback.ids import LEAST, is_beginning
+from haulback.units import plural
 
 T = TypeVar("T")
 _LATEST = "latest"
@@ -88,7 +89,7 @@ def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], mo
         shown = [f"{getattr(row, 'guid', '')} ({name(row)})" for row in matches[:_LISTED]]
         rest = " and more" if len(matches) > _LISTED else ""
         raise Malformed(
-            f"there are several {_plural(noun)} named {word!r}; use more of a guid{more}: "
+            f"there are several {plural(noun)} named {word!r}; use more of a guid{more}: "
             f"{', '.join(shown)}{rest}"
         )
     return matches[0]
@@ -98,7 +99,3 @@ def _hint(word: str) -> str:
     """A hint about the length of a guid's beginning, for a word that contains a digit."""
     short = re.fullmatch(rf"(?=.*[0-9])[0-9a-f]{{1,{LEAST - 1}}}", word.lower())
     return f"; a guid needs {LEAST} characters or more" if short else ""
-
-
-def _plural(noun: str) -> str:
-    return f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"

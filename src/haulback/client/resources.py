@@ -260,7 +260,10 @@ class Mounts(DatedCollection[MountedBackup]):
         entity = Machines(self._calls).guid(machine) if machine else ""
         rows = self.page(size=1, protected_entity=entity, finished_mount=True).rows
         if not rows:
-            raise NotFound(f"{wanted}: no mount{f' of {machine}' * bool(machine)} has ended")
+            raise NotFound(
+                f"{wanted}: no mount{f' of {machine}' * bool(machine)} has ended; `haulback "
+                "mount ls --all` lists the mounts"
+            )
         return rows[0].guid
 
     def file_systems_of(self, backup: str) -> list[BackupFileSystem]:
@@ -367,7 +370,7 @@ def _single(parts: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from parts
     except Unavailable as error:
-        more = "if the file itself is damaged, an archive contains its readable part"
+        more = "if the file is damaged, a download as an archive contains its readable part"
         raise Unavailable(f"{error.message}; {more}") from None
 
 

@@ -22,7 +22,9 @@ class RuleRetentions:
         self._calls = calls
 
     def preview(self, wanted: RetentionPreviewRequest) -> RetentionPreview:
-        """The fate of the backups of a rule, saved or drafted; one part has about 10,000."""
+        """The backups that a saved or drafted rule keeps or removes, in parts of about 10,000
+        backups.
+        """
         return self._calls.one(RetentionPreview, "POST", "/retention/preview", wanted)
 
     def previews(self, wanted: RetentionPreviewRequest) -> Iterator[RetentionPreview]:

@@ -22,5 +22,5 @@ class OwnDatabase:
         return self._calls.one(ServerHold, "GET", "/server/hold")
 
     def lift_hold(self) -> ServerHold:
-        """Lift the hold before every destination was compared."""
+        """Lift the hold, even if a VERIFY has not yet compared every destination."""
         return self._calls.one(ServerHold, "POST", "/server/hold/lift")

@@ -7,7 +7,8 @@ import msgspec
 from haulback.contract.policies import DestinationRole
 from haulback.wire import Label, Named, Ref
 
-COPY_OF = "copyOf"  # setting of a destination: the one whose master key its repository has
+# Setting of a destination: the guid of the destination whose master key its repository has.
+COPY_OF = "copyOf"
 
 
 class Copying(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -159,7 +159,7 @@ class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
         bool, Meta(description="whether the store itself keeps locked backups")
     ] = False
     singleWriter: Annotated[
-        bool, Meta(description="whether to take a store that replaces existing objects")
+        bool, Meta(description="whether to use a store that replaces existing objects")
     ] = False
     storageClass: StorageClass = ""
     ca: CertificateFile = ""
@@ -170,7 +170,7 @@ class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
             ge=5 << 20,
             le=5 << 30,
             extra={_TUNABLE: True},
-            description="bytes of a part of a large object, 5 MiB+",
+            description="bytes of a part of a large object, at least 5 MiB",
         ),
     ] = 128 << 20
     parallelism: Annotated[
@@ -262,7 +262,7 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     password: Secret = ""
     singleWriter: Annotated[
-        bool, Meta(description="whether to take a server without hard links")
+        bool, Meta(description="whether to use a server without hard links")
     ] = False
     bandwidth: Timetable = ""
     requestTimeout: Seconds = 120

@@ -28,7 +28,8 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
     """The owner of a destination: the server that may write, by the guid of its database.
 
     `number` is the number of its owner record, 0 without a record; `time` (epoch ms) is the time of
-    the record, `revoked` says that the deleting credential of the owner before was revoked.
+    the record, `revoked` says that the credential with which the previous owner deleted was
+    revoked.
     """
 
     number: int = 0

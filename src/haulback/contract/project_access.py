@@ -27,12 +27,12 @@ ABOUT: Final[Mapping[ProjectAccess, str]] = {
     _P.ANYBODY: "No login is needed; the answer holds no data of a project.",
     _P.ACCOUNT: "Concerns the caller's own account, and tokens within the caller's projects.",
     _P.COMMON: "The same answer for all projects; figures count the caller's projects only.",
-    _P.OBJECTS: "Objects of other projects and of no project do not exist: 404, absent from "
-    "lists, passed over by bulk operations.",
-    _P.USE: "Records of no project can be read and used; records of other projects do not "
-    "exist: 404.",
+    _P.OBJECTS: "Objects of other projects and of no project are hidden: 404, absent from lists, "
+    "ignored by bulk operations.",
+    _P.USE: "Records of no project can be read and used; records of other projects are hidden: "
+    "404.",
     _P.CHANGE: "Records of no project are 403, those of other projects 404; a new record "
     "belongs to the caller's project.",
     _P.WHOLE: "Acts on a shared object or on all projects: 403 for every narrowed caller.",
-    _P.NODE: "The channel of nodes: the tasks that a node runs, ran or may start.",
+    _P.NODE: "For nodes only: the tasks that a node runs, has run or may start.",
 }

@@ -13,15 +13,14 @@ class ProtectRequest(msgspec.Struct, kw_only=True):
     """A request for protection: machines, times, destination, retention and recipients as people
     write them.
 
-    Machines: `all`, or names like `web*` in `match` and tags in `tags`, of which any includes a
-    machine, without names in `exclude`.  Machines that are added later are protected as well.
-    Either `nightly` (`22:00 Europe/Berlin`) or `every` (`4h`) sets the times, on the `days`
-    `mon-fri`; `timeZone` (IANA) applies where `nightly` names none.  `keep` is retention such as
-    `7d,4w,12m`; without it no backup is removed. `to` is a destination; the default is the only
-    destination. `copyTo` is a destination for a copy of each backup, with the same retention.
-    `mail`
-    lists the addresses that receive reports of failures.  `prove` (`daily`, `weekly`, `monthly`)
-    is the time in which each machine is proven.  `window` and `rpo` are durations like `6h`.
+    Machines: `all`, or each machine with a name like `web*` in `match` or a tag in `tags`, without
+    the names in `exclude`.  Machines that are added later are protected as well. Either `nightly`
+    (`22:00 Europe/Berlin`) or `every` (`4h`) sets the times, on the `days` `mon-fri`; `timeZone`
+    (IANA) applies where `nightly` names none.  `keep` is retention such as `7d,4w,12m`; without it
+    no backup is removed. `to` is a destination; the default is the only destination. `copyTo` is a
+    destination for a copy of each backup, with the same retention. `mail` lists the addresses that
+    receive reports of failures.  `prove` (`daily`, `weekly`, `monthly`) is the time in which each
+    machine is proven.  `window` and `rpo` are durations like `6h`.
     """
 
     name: str = ""

@@ -59,11 +59,11 @@ def secret_of(wanted: AttachedDestination) -> RepositorySecret:
         if (value := getattr(wanted, name)) not in (None, "")
     }
     if len(given) != 1:
-        why = "name one of keyFile, kit and passphrase, which opens the repository"
+        why = "send one of keyFile, kit and passphrase to open the repository"
         raise Malformed(f"keyFile: {why}", field="keyFile")
     [(name, text)] = given.items()
     if len(text) > _LONGEST:
-        raise Malformed(f"{name}: at most {_LONGEST} characters", field=name)
+        raise Malformed(f"{name}: send at most {_LONGEST} characters", field=name)
     if name != "keyFile":
         kind = SecretKind.KIT if name == "kit" else SecretKind.PASSPHRASE
         return RepositorySecret(kind, text.encode())

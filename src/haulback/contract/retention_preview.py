@@ -27,7 +27,7 @@ class RetentionPreviewRequest(msgspec.Struct, kw_only=True):
 
 
 class JudgedBackup(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
-    """A backup of a preview with its fate: the next clean-up keeps or removes the backup.
+    """A backup of a preview: whether the next clean-up keeps or removes the backup.
 
     `reason` is a name, `description` a sentence.  `size` is the space in bytes that the backup
     added to the destination.

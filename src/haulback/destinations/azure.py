@@ -279,7 +279,9 @@ def _problem(
     if code in _FULL:
         return OutOfSpace(f"{begin}: the account is full: {answer.text}")
     if _is_busy(answer):
-        return Unavailable(f"{begin}: the store asks for a pause", retryAfter=pause)
+        return Unavailable(
+            f"{begin}: the store limits the rate of requests; try again later", retryAfter=pause
+        )
     remedy = _REMEDIES.get(code) or _REMEDIES.get(_BY_STATUS.get(answer.status or 0, ""))
     if remedy:
         return Misconfigured(f"{begin}: {remedy} ({code or answer.status})")

@@ -165,7 +165,9 @@ class Folder:
             self.root.parent.rmdir()
 
     def check_neighbours(self) -> None:
-        """Raise Conflict for a folder inside a repository, or with one in a folder of it."""
+        """Raise Conflict for a folder that lies inside a repository, or that holds a repository in
+        a sub-folder.
+        """
         for above in self.root.absolute().parents:
             self._refuse_repository(above, "lies inside the repository")
         if not (self.root / IDENTITY).exists():
@@ -248,8 +250,8 @@ class Folder:
             yield
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise Unavailable(
-                f"{name} cannot be written: {error.filename} is in the way; move it out of "
-                f"{self.root}"
+                f"{name} cannot be written: {error.filename} is in the way; move that "
+                f"file out of {self.root}"
             ) from error
         except OSError as error:
             raise translate(error, self.root / name) from error

@@ -201,7 +201,9 @@ class ObstoreObjects(ABC):
             self.put(name, data, "create")
         except (AlreadyExistsError, PreconditionError):
             self.refuse_existing(name)
-            raise Unavailable(f"{name} met another request at the store; try again") from None
+            raise Unavailable(
+                f"{name}: another request changed the object at the same time; try again"
+            ) from None
 
     def create_from(self, name: str, path: Path) -> None:
         """Create an object from a file by one request."""
@@ -241,7 +243,7 @@ class ObstoreObjects(ABC):
         if length is None and offset == size:
             return b""
         if length is not None and offset + length <= size:
-            raise Unavailable(f"{name}: {had} of {length} bytes came; try again")
+            raise Unavailable(f"{name}: only {had} of {length} bytes arrived; try again")
         raise Damaged(f"{name} is truncated at byte {size}", name=name)
 
     def _check_page(self, name: str, attributes: Any) -> None:

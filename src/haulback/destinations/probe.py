@@ -24,8 +24,8 @@ _LARGE = 6 * MIB  # bytes; two parts of the smallest size that S3 takes
 _CLOCK = SystemClock()
 _REPLACES = (
     "the destination replaces existing objects: {}.  Use a store with conditional writes "
-    "(If-None-Match), switch them on in the store, or set `singleWriter` and `node`: then one node "
-    "alone writes there"
+    "(If-None-Match), enable conditional writes in the store, or set `singleWriter` and "
+    "`node` so that only one node writes there"
 )
 
 

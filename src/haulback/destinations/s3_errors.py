@@ -88,7 +88,9 @@ def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0
     if answer.code in _FULL:
         return OutOfSpace(f"{begin}: the store is full or its quota is used up: {answer.text}")
     if answer.is_busy:
-        return Unavailable(f"{begin}: the store asks for a pause", retryAfter=pause)
+        return Unavailable(
+            f"{begin}: the store limits the rate of requests; try again later", retryAfter=pause
+        )
     if remedy := _REMEDIES.get(answer.code):
         told = f"{answer.code}: {answer.text}" if answer.text else answer.code
         return Misconfigured(f"{begin}: {remedy} ({told})")

@@ -106,8 +106,9 @@ class S3Locks:
             version = {"Key": key, "VersionId": made["VersionId"]}
             if self._until(version) is None or self._remove(version):
                 raise Misconfigured(
-                    f"{where(self._settings)} accepts an object lock and does not keep it: leave "
-                    "`objectLock` out, then Haulback alone keeps locked backups"
+                    f"{where(self._settings)} accepts an object lock, but does not "
+                    "enforce the lock: leave `objectLock` out; then only Haulback keeps "
+                    "locked backups"
                 )
 
     def _check_bucket(self) -> None:
@@ -116,8 +117,8 @@ class S3Locks:
             status = self._adding.get_bucket_versioning(Bucket=bucket).get("Status")
         if status != "Enabled":
             raise Misconfigured(
-                f"{place}: versioning is {status or 'off'}: switch versioning on, or `objectLock` "
-                "off; without versions the store keeps no lock"
+                f"{place}: versioning is {status or 'off'}: enable versioning, or leave "
+                "`objectLock` out; a store without versions enforces no lock"
             )
         told: Mapping[str, Any] = {}
         with (
@@ -128,8 +129,8 @@ class S3Locks:
         lock = told.get("ObjectLockConfiguration", {})
         if lock.get("ObjectLockEnabled") != "Enabled":
             raise Misconfigured(
-                f"{place} has no object lock: use a bucket with object lock, or leave `objectLock` "
-                "out, then Haulback alone keeps locked backups"
+                f"{place} has no object lock: use a bucket with object lock, or leave "
+                "`objectLock` out; then only Haulback keeps locked backups"
             )
         default = lock.get("Rule", {}).get("DefaultRetention", {})
         if default.get("Days") != _BRIDGE_DAYS or default.get("Mode") != _MODE:
@@ -164,8 +165,9 @@ class S3Locks:
             held = self._until(version)
         if held is None or held < end - timedelta(seconds=1):
             raise Misconfigured(
-                f"{where(self._settings)} accepted the lock of {name} until {end:%Y-%m-%d %H:%M} "
-                f"and tells {held}: the backup is not stored"
+                f"{where(self._settings)} accepted the lock of {name} until "
+                f"{end:%Y-%m-%d %H:%M}, but reports {held}: the backup was not stored; "
+                "check the object lock of the bucket"
             )
 
     def until(self, name: str) -> int | None:
@@ -193,7 +195,9 @@ class S3Locks:
                     self._remove(_named(marker))
                 return
             if name.startswith(_KEPT):
-                raise Conflict(f"{name} is under the store's lock and stays", name=name)
+                raise Conflict(
+                    f"{name} was not deleted: its object lock has not expired", name=name
+                )
             if not any(marker["IsLatest"] for marker in history.markers):
                 key = key_of(self._settings, name)
                 self._deleting.delete_object(Bucket=self._settings.bucket, Key=key)
@@ -209,7 +213,8 @@ class S3Locks:
                     if history.is_hidden:
                         cover = "a delete marker" if history.markers else "a newer version"
                         reasons[name] = (
-                            f"{name} is hidden by {cover}: somebody deleted or replaced it"
+                            f"{name} is hidden by {cover}: the object was deleted or "
+                            "replaced; repair the repository"
                         )
         return reasons
 
@@ -221,7 +226,8 @@ class S3Locks:
             kept = [v for v in self._history(name).above() if not self._remove(_named(v))]
         if kept:
             raise Conflict(
-                f"{name}: a newer version is under the bucket's lock: repair again tomorrow"
+                f"{name}: a newer version is under the default lock of the bucket: repair "
+                "the repository again tomorrow"
             )
 
     def sweep(self) -> int:
@@ -252,7 +258,10 @@ class S3Locks:
         if not history.versions:
             raise NotFound(f"{name} is not in {where(self._settings)}", name=name)
         if history.is_hidden and name.startswith(_KEPT):
-            raise Damaged(f"{name} is hidden by a marker or a newer version; repair it", name=name)
+            raise Damaged(
+                f"{name} is hidden by a delete marker or a newer version; repair the repository",
+                name=name,
+            )
         return _named(history.versions[-1])
 
     def _history(self, name: str) -> _History:

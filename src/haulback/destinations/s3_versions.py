@@ -232,7 +232,9 @@ def _translated(response: Any, settings: S3Settings, doing: str) -> HaulbackErro
     if code == "PreconditionFailed":
         return Conflict(f"{doing}: the name exists already")
     if code in ("ConditionalRequestConflict", "OperationAborted"):
-        return Unavailable(f"{doing} met another request at the store; try again")
+        return Unavailable(
+            f"{doing} failed: another request changed the object at the same time; try again"
+        )
     headers = meta.get("HTTPHeaders", {})
     pause = pause_of(headers.get("retry-after"), headers.get("date"))
     answer = Answer(status, code, str(told.get("Message", ""))[:300])

@@ -176,7 +176,9 @@ class Sftp:
         self._run(remove, _PROBES)
 
     def check_neighbours(self) -> None:
-        """Raise Conflict for a folder inside a repository, or with one in a folder of it."""
+        """Raise Conflict for a folder that lies inside a repository, or that holds a repository in
+        a sub-folder.
+        """
         path = self.settings.path.rstrip("/")
         parts = path.strip("/").split("/")[:-1]
         above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
@@ -307,9 +309,10 @@ class Sftp:
             raise
         except asyncssh.SFTPOpUnsupported as error:
             raise Unsupported(
-                f"{self.settings.host} has no hard links (hardlink@openssh.com), so two writers "
-                "could replace each other's objects; use OpenSSH's server and a file system with "
-                "hard links, or set `singleWriter` where one node alone writes there"
+                f"{self.settings.host} has no hard links (hardlink@openssh.com), so two "
+                "writers could replace each other's objects; use OpenSSH's server and a "
+                "file system with hard links, or set `singleWriter` if only one node "
+                "writes there"
             ) from error
 
     async def _make_folder(self, client: asyncssh.SFTPClient, folder: str) -> None:

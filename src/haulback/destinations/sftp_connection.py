@@ -151,8 +151,9 @@ def _refused(error: BaseException, settings: SftpSettings) -> BaseException:
     place = f"{settings.host}:{settings.port}"
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return Misconfigured(
-            f"knownHosts: {place} has another host key. If the server was reinstalled, take the "
-            "key from the server itself; otherwise another machine answers in its place"
+            f"knownHosts: {place} has a different host key. If the server was "
+            "reinstalled, take the key from the server itself; otherwise another machine "
+            "answers in its place"
         )
     if isinstance(error, asyncssh.PermissionDenied):
         return Misconfigured(

@@ -94,7 +94,7 @@ class GuestOperations(Protocol):
         """
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
-        """Unpack a tar in a folder of a running guest; the tar is stored there as `name` meanwhile.
+        """Unpack a tar in a folder of a running guest, which holds the tar as `name` until then.
 
         Raises SourceChanged for a stopped machine, Unavailable without a responding agent,
         Malformed with the guest's message when unpacking fails.

@@ -201,7 +201,7 @@ class Export:
             )
 
     def _option(self, option: int, data: bytes) -> list[tuple[int, bytes]]:
-        """Negotiate an option; returns the replies that precede its acknowledgement."""
+        """Negotiate an option; returns the replies before the acknowledgement."""
         self._link.sendall(_OPTION.pack(_I_HAVE_OPT, option, len(data)) + data)
         replies: list[tuple[int, bytes]] = []
         while len(replies) < _MOST_REPLIES:
@@ -339,7 +339,9 @@ class _Guard:
         if isinstance(error, BlockingIOError):
             raise Unavailable("the NBD server does not respond") from None
         if isinstance(error, OSError):
-            raise Unavailable(f"the NBD server is gone: {error.strerror or error}") from None
+            raise Unavailable(
+                f"the NBD server closed the connection: {error.strerror or error}"
+            ) from None
 
 
 def connect(path: str, name: str = "", contexts: Sequence[str] = ()) -> Export:

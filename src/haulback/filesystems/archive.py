@@ -171,7 +171,7 @@ class _Tar:
         if first is not None and first.name != name:  # a request may name a path twice
             yield TarMember(entry, name, LNKTYPE, 0, first.name).header()
             if first.reason:
-                self._missing(place, f"a link to {first.name}: {first.reason}")
+                self._missing(place, f"the file is a link to {first.name}: {first.reason}")
             return
         count = self._report.count
         blocks = self._file(place, name, entry)

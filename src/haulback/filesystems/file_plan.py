@@ -60,8 +60,8 @@ class FilePlan:
         return result
 
     def _load(self, offset: int, count: int) -> None:
-        """Request the pieces of `count` bytes from `offset`, or of more bytes if the reading goes
-        on where the known pieces end.
+        """Request the pieces of `count` bytes from `offset`, or of more bytes if the read continues
+        where the known pieces end.
         """
         if self._window > count and self._end <= offset <= self._end + _NEAR:
             try:

@@ -61,7 +61,7 @@ class PlaceRecords(Protocol):
         """The destinations that do not answer, because their breakers are open."""
 
     def only_node(self, field: str) -> str:
-        """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""
+        """The guid of the only node.  Raises Malformed, naming `field`, for no node or several."""
 
 
 class BackupRecords(Protocol):

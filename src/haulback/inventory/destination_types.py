@@ -54,11 +54,11 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
     if name is not None and kind is None:
         names = ", ".join(known.name for known in types)
         raise Malformed(
-            f"type: {name[:40]!r} is not one of {names}; nothing was made", field="type"
+            f"type: {name[:40]!r} is not one of {names}; nothing was added", field="type"
         )
     if kind is None or driver not in (None, kind.driver):
         drivers = repr(kind.driver) if kind else ", ".join(repr(known.driver) for known in types)
-        raise Malformed(f"driver: only {drivers} is known", field="driver")
+        raise Malformed(f"driver: name one of {drivers}", field="driver")
     return kind
 
 
@@ -212,7 +212,7 @@ def _unknown(name: str, kind: DestinationType) -> Malformed:
     told = [f"{s.name} ({s.words})" if len(settings) <= _SHORT else s.name for s in settings]
     known = ", ".join(told)
     near = get_close_matches(name, settings_of(kind), n=1)
-    remedy = f"{near[0]!r} may be meant" if near else "leave it out"
+    remedy = f"did you mean {near[0]!r}" if near else "leave it out"
     return Malformed(
         f"{name[:40]}: a destination of type {kind.name} has no such setting; {remedy}. "
         f"The settings of the type are {known}",

@@ -48,7 +48,7 @@ class BackupChanges(Protocol):
         """Record that a copy of a backup is stored on its destination; `stored` in bytes."""
 
     def partial(self, backup: str, reason: str) -> None:
-        """Set a backup to PARTIAL_SUCCESS, because its data may be stored but is not proven."""
+        """Set a backup to PARTIAL_SUCCESS, because its data may or may not be stored."""
 
     def failed(self, backup: str, reason: str) -> None: ...
 

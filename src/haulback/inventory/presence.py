@@ -71,7 +71,8 @@ def judge(
 def is_credible(lost: int, of: int) -> bool:
     """Whether a hypervisor may lose `lost` of `of` machines at once; it may never lose all of them.
 
-    One machine of several may be lost; two or more machines only up to half of all machines.
+    A hypervisor of several machines may lose one machine; two or more machines only up to half of
+    all machines.
     """
     return lost == 0 or (lost < of and (lost == 1 or 2 * lost <= of))
 

@@ -67,7 +67,7 @@ def only_node(pin: str) -> str | None:
 
 
 def missing_link(places: Iterable[Place | None], names: Mapping[str, str]) -> str:
-    """The missing links between nodes and places, as a sentence; "" if a node reaches all places.
+    """A sentence about the places that each node cannot reach; "" if a node reaches all places.
     `names` are the names of nodes by guid.
     """
     bound = [place for place in places if place and nodes_of(place) is not None]
@@ -79,7 +79,7 @@ def missing_link(places: Iterable[Place | None], names: Mapping[str, str]) -> st
         return ""
     links = [_link(node, bound, names.get(node, node)) for node in nodes]
     more = f"; and {len(links) - _NAMED} more" if len(links) > _NAMED else ""
-    return "no node reaches all: " + "; ".join(links[:_NAMED]) + more
+    return "no node reaches all of them: " + "; ".join(links[:_NAMED]) + more
 
 
 def _link(node: str, places: list[Place], name: str) -> str:

@@ -104,7 +104,7 @@ class Backup(msgspec.Struct, kw_only=True):
 
     @property
     def first(self) -> str:
-        """The guid of the backup, which is that of its first location, for any location."""
+        """The guid of the backup, which each of its locations shares with the first location."""
         return self.copy_of or self.guid
 
     @property

@@ -74,7 +74,7 @@ class TaskKind:
     `start` changes records in the transaction in which a node takes the task; `prepare` makes the
     order from the records after that change; `settle` changes records in the transaction that
     finishes the task, for every final state.  `members` are the members of the task that a node may
-    set beside the results (`backupType`, `cbtId`); a node that sets another gets a Conflict.
+    set beside the results (`backupType`, `cbtId`); a node that sets another member gets a Conflict.
     `report` lists the members of the node's report. `removes`: the task deletes backups, snapshots
     or leftovers, which a held server must not do. `stages`: the followers need the node that ran
     this task.  `repeatable`: after the death of a node the task may run again.  `lasting` are the

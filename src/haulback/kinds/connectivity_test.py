@@ -105,7 +105,7 @@ KIND = TaskKind(
     prepare=prepare,
     settle=settle,
     report=(
-        ReportMember("reachable", "flag", "FINISHED says the same."),
+        ReportMember("reachable", "flag", "Always true: a finished task has reached its targets."),
         ReportMember("probe", "object", "The results of the probe of a destination's store."),
         *SPACE,
     ),

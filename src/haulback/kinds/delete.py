@@ -88,7 +88,7 @@ def _check(entity: Entity, catalogue: Catalogue, context: Context) -> None:
             )
             raise Conflict(
                 f"{entity.name} has the backup {backup.guid}, which is locked {until}; "
-                "the machine cannot be deleted before",
+                "delete the machine after that time",
                 backup=backup.guid,
                 lockedUntil=backup.keep_until,
             )
@@ -97,10 +97,13 @@ def _check(entity: Entity, catalogue: Catalogue, context: Context) -> None:
         entity.guid
     ):
         raise Conflict(
-            f"a backup of {entity.name} is mounted or being proven; unmount the backup, or wait"
+            f"a backup of {entity.name} is mounted or boots for a proof; unmount the "
+            "backup, or wait for the end of the proof"
         )
     if catalogue.work.is_busy(entity.guid):
-        raise Conflict(f"{entity.name} is being backed up or restored; cancel that or wait")
+        raise Conflict(
+            f"{entity.name} is being backed up or restored; cancel that task, or wait for its end"
+        )
 
 
 def _data(entity: str, catalogue: Catalogue) -> list[Backup]:
@@ -142,10 +145,10 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     backups = [backup for backup in _data(entity, catalogue) if backup.destination == to]
     stored = [backup for backup in backups if backup.status in _STORED]
     if any(backup.locked(ledger.now) for backup in stored):
-        raise Conflict("a backup of the entity was locked meanwhile")
+        raise Conflict("a backup of the machine was locked after the request")
     if any(catalogue.work.is_in_use(backup) for backup in stored):
-        raise Conflict("a task uses a backup of the entity; it has to end first")
-    ledger.removals.remove([backup.guid for backup in stored], "the entity was deleted")
+        raise Conflict("a task uses a backup of the machine; wait for the end of that task")
+    ledger.removals.remove([backup.guid for backup in stored], "the machine was deleted")
     if to:
         ledger.damage.expect(task.guid, to, forgotten=False)
 

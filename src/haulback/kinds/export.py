@@ -62,8 +62,8 @@ def plan(request: ExportRequest, catalogue: Catalogue, context: Context) -> Plan
 def _check_type(request: ExportRequest) -> None:
     if request.backupType is BackupType.SYNTHETIC:
         raise Malformed(
-            "backupType: SYNTHETIC is not served, every backup here is complete in itself, none is "
-            "synthesised; ask for FULL or INCREMENTAL",
+            "backupType: SYNTHETIC is not supported, because every backup of Haulback "
+            "can be restored alone; send FULL or INCREMENTAL",
             field="backupType",
         )
 
@@ -156,8 +156,9 @@ def _plan_copies(wanted: _Backup, catalogue: Catalogue) -> Plan:
     goal, entity, whole = wanted.goal, wanted.entity, Plan()
     if not goal.rule or not goal.copies:
         raise Malformed(
-            "backupType: SYNCHRONIZATION copies to the SECONDARY and ARCHIVE destinations of a "
-            "rule; name a rule that has one, or ask for FULL or INCREMENTAL",
+            "backupType: SYNCHRONIZATION copies to the SECONDARY and ARCHIVE "
+            "destinations of a rule; name a rule with such a destination, or send FULL "
+            "or INCREMENTAL",
             field="backupType",
         )
     for copied in goal.copies:

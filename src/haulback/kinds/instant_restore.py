@@ -74,20 +74,20 @@ def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
     platform = type_of(to.driver, to.config)
     if not platform.can(Capability.POWER):
         raise Malformed(
-            f"hypervisor: {platform.words} runs no machines; name one that does",
+            f"hypervisor: {platform.words} cannot run machines; name a hypervisor that can",
             field="hypervisor",
         )
     if is_remote(to.config):
         raise Malformed(
-            f"hypervisor: {to.name} is reached by SSH, and a share is on the node; run a node on "
-            "that host, or restore a copy",
+            f"hypervisor: {to.name} is reached by SSH, but a mounted backup is on the "
+            "node; run a node on that host, or restore the machine as a copy",
             field="hypervisor",
         )
     platform.require(Capability.INSTANT_RESTORE, "hypervisor")
     for field in ("mountedFileSystems", "mountedDisks", "allowedClients"):
         if getattr(request, field):
             raise Malformed(
-                f"{field}: a machine gets whole disks; leave the member out", field=field
+                f"{field}: a machine needs whole disks; leave the member out", field=field
             )
     if request.overwrite:
         raise Malformed(

@@ -79,7 +79,9 @@ def _try(
     driver, path, more = hypervisor_types.config(chosen, candidate.path, candidate.url, f"{field}.")
     name, path = planning.place(candidate.name, path, f"{field}.")
     if any(known.name == name for known in catalogue.places.hypervisors()):
-        raise Conflict(f"{field}.name: {name!r} is taken", field=f"{field}.name")
+        raise Conflict(
+            f"{field}.name: {name!r} is taken; choose another name", field=f"{field}.name"
+        )
     node = (
         catalogue.places.node(candidate.node.guid).guid
         if candidate.node

@@ -91,7 +91,9 @@ def _target(
     platform = TYPES[here.driver]
     if not platform.can(Capability.POWER):
         raise Malformed(
-            f"protectedEntity: {platform.words} runs no machines", field="protectedEntity"
+            f"protectedEntity: {platform.words} cannot run machines; name a machine of "
+            "another hypervisor",
+            field="protectedEntity",
         )
     if reason := _hindrance(entity, here, to, mount):
         raise Malformed(f"hypervisor: {reason}", field="hypervisor")
@@ -108,12 +110,15 @@ def _hindrance(entity: Entity, here: Hypervisor, to: Hypervisor, mount: Mount | 
         return f"{entity.name} is on {here.name}; name another hypervisor"
     if to.driver != here.driver:
         words = TYPES[here.driver].words
-        return f"what runs on {words} cannot move to another host; restore the machine there"
+        return (
+            f"a machine on {words} cannot move to another host; restore a backup of the "
+            "machine there"
+        )
     for host in (here, to):
         if is_remote(host.config):
             return (
-                f"{host.name} is reached by SSH; machines move between libvirts of a node's own "
-                "machine only, or restore it there"
+                f"{host.name} is reached by SSH, but machines move only between libvirt "
+                "hosts with a node of their own; restore a backup of the machine there"
             )
     return ""
 

@@ -40,7 +40,8 @@ def plan(request: ProveRequest, catalogue: Catalogue, context: Context) -> Plan:
     platform = type_of(hypervisor.driver, hypervisor.config)
     if not platform.can(Capability.PROOF):
         raise Malformed(
-            f"hypervisor: {platform.words} cannot boot a backup; name one that runs machines",
+            f"hypervisor: {platform.words} cannot boot a backup; name a hypervisor that "
+            "can run machines",
             field="hypervisor",
         )
     params = _checked(request)
@@ -68,15 +69,17 @@ def _checked(request: ProveRequest) -> JsonObject:
     text, script = request.text or "", request.script or ""
     timeout = _USUAL_MS if request.timeout is None else request.timeout
     if (sign is BootSign.TEXT) != bool(text):
-        raise Malformed("text: belongs to the sign TEXT, and only to this sign", field="text")
+        raise Malformed(
+            "text: the sign TEXT needs a text, and no other sign takes one", field="text"
+        )
     if len(text) > _LONGEST_TEXT or "\0" in text:
-        raise Malformed(f"text: at most {_LONGEST_TEXT} characters", field="text")
+        raise Malformed(f"text: send at most {_LONGEST_TEXT} characters", field="text")
     if len(script) > _LONGEST_SCRIPT or "\0" in script:
-        raise Malformed(f"script: at most {_LONGEST_SCRIPT} characters", field="script")
+        raise Malformed(f"script: send at most {_LONGEST_SCRIPT} characters", field="script")
     if script and sign is not BootSign.AGENT:
         raise Malformed("script: is run by the guest agent; the sign is AGENT", field="script")
     if not 1000 <= timeout <= _LONGEST_MS:
-        raise Malformed("timeout: ms, 1000 to one hour", field="timeout")
+        raise Malformed("timeout: give ms, from 1000 to one hour", field="timeout")
     return {"sign": sign.value, "text": text, "script": script, "timeout": timeout}
 
 

@@ -82,8 +82,10 @@ KIND = TaskKind(
         ReportMember(
             "path", "text", "The folder that holds a raw file of each disk now, like vda.raw."
         ),
-        ReportMember("disks", "count", "Number of disks, where the order says pointer."),
-        ReportMember("checked", "flag", "Every byte was read and is equal to the stored byte."),
+        ReportMember("disks", "count", "Number of disks, if the order has the member pointer."),
+        ReportMember(
+            "checked", "flag", "Whether every byte was read and is equal to the stored byte."
+        ),
         READ_FROM,
         ReportMember("warnings", "texts", "Sentences about parts that were not restored."),
     ),

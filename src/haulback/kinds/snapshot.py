@@ -33,7 +33,7 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, context: Context) -> Pl
     rule = _rule(request, catalogue)
     request = planning.by_policy(request, _policy(rule, catalogue))
     if len(request.description or "") > 400:
-        raise Malformed("description: at most 400 characters", field="description")
+        raise Malformed("description: send at most 400 characters", field="description")
     whole, refs = Plan(), {"rule": planning.named(rule) if rule else None}
     for entity in catalogue.machines.get_many([ref.guid for ref in chosen]):
         hypervisor = catalogue.places.hypervisor(entity.hypervisor)
@@ -64,10 +64,11 @@ def _rule(request: SnapshotRequest, catalogue: Catalogue) -> Record | None:
     if request.rule is None:
         return None
     rule = catalogue.records.get("snapshot-rule", request.rule.guid)
-    for one in (rule, _policy(rule, catalogue)):
-        if one and one.body.get("active") is False:
+    for record in (rule, _policy(rule, catalogue)):
+        if record and record.body.get("active") is False:
             raise Malformed(
-                f"rule: {one.name} is not active; activate it, or name no rule", field="rule"
+                f"rule: {record.name} is not active; activate the rule, or leave the member out",
+                field="rule",
             )
     return rule
 

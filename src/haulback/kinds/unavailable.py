@@ -37,7 +37,7 @@ def _plan(path: str, kind: str, check: Callable[[object, Catalogue], None]) -> C
         planning.task(kind, "upkeep", context, request, planning.TaskSpec(refs={}))
         check(request, catalogue)
         raise KindUnavailable(
-            f"POST /tasks/{path} is not served in this version: nothing was started; "
+            f"POST /tasks/{path} is not available in this version: nothing was started; "
             f"{_INSTEAD.get(kind, 'Haulback does not use tapes')}",
             type=kind,
         )

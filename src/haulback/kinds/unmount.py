@@ -49,7 +49,9 @@ KIND = TaskKind(
     order=UnmountOrder,
     prepare=prepare,
     settle=settle,
-    report=(ReportMember("unmounted", "flag", "FINISHED says the same."),),
+    report=(
+        ReportMember("unmounted", "flag", "Always true: a finished task has ended the mount."),
+    ),
     submissions=(
         Submission(
             "unmount",

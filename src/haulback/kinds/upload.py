@@ -57,13 +57,13 @@ def plan(request: UploadRequest, catalogue: Catalogue, context: Context) -> Plan
 
 def _paths(request: UploadRequest) -> list[str]:
     if not request.paths or len(request.paths) > _MOST:
-        raise Malformed(f"paths: name at least one, and at most {_MOST}", field="paths")
+        raise Malformed(f"paths: name 1 to {_MOST} paths", field="paths")
     for field, path in (
         *((f"paths[{i}]", path) for i, path in enumerate(request.paths)),
         ("destinationPath", request.destinationPath or "/"),
     ):
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path or len(path) > 4096:
-            raise Malformed(f"{field}: an absolute path, without ..", field=field)
+            raise Malformed(f"{field}: send an absolute path without ..", field=field)
     return request.paths
 
 
@@ -78,17 +78,24 @@ def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
     }
     if len(shown) > 1 and not request.destinationPath:
         raise Malformed(
-            f"destinationPath: name the folder; {len(shown)} file systems are shown, and where the"
-            " guest mounts which is not known (/ for its root)",
+            f"destinationPath: name the folder, because the mount shows {len(shown)} file "
+            "systems and Haulback does not know where the guest mounts them (/ for its "
+            "root)",
             field="destinationPath",
         )
     if request.mountedFileSystem:
         chosen = shown.get(request.mountedFileSystem.guid)
         if chosen is None:
-            raise Malformed(f"{field}: this backup has no file system of this guid", field=field)
+            raise Malformed(
+                f"{field}: this backup has no file system with this guid; `haulback mount "
+                "volumes` lists them",
+                field=field,
+            )
         return chosen.name
     if len(shown) != 1:
-        raise Malformed(f"{field}: name one of the {len(shown)} that are shown", field=field)
+        raise Malformed(
+            f"{field}: name one of the {len(shown)} file systems of the mount", field=field
+        )
     return next(iter(shown.values())).name
 
 
@@ -97,7 +104,8 @@ def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
     platform = type_of(hypervisor.driver, hypervisor.config)
     if not platform.can(Capability.POWER):
         raise Malformed(
-            f"protectedEntity: {platform.words} runs no machines; name one that runs",
+            f"protectedEntity: {platform.words} cannot run machines; name a running "
+            "machine of another hypervisor",
             field="protectedEntity",
         )
     platform.require(Capability.GUEST, "protectedEntity")

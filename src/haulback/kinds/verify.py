@@ -28,9 +28,9 @@ def plan(request: VerifyRequest, catalogue: Catalogue, context: Context) -> Plan
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     if request.bytes is not None and request.bytes < 1:
-        raise Malformed("bytes: at least 1", field="bytes")
+        raise Malformed("bytes: send a number of at least 1", field="bytes")
     if request.seconds is not None and not 1 <= request.seconds <= _LONGEST:
-        raise Malformed(f"seconds: 1 to {_LONGEST}", field="seconds")
+        raise Malformed(f"seconds: send a number from 1 to {_LONGEST}", field="seconds")
     bounds = {"bytes": request.bytes, "seconds": request.seconds}
     return Plan([task(one, context, bounds, request) for one in found])
 
@@ -117,11 +117,13 @@ KIND = TaskKind(
             "text",
             "The backup after which the next VERIFY continues; empty after all.",
         ),
-        ReportMember("unknown", "count", "Number of backups that the catalogue does not know."),
+        ReportMember("unknown", "count", "Number of backups that are not in the catalogue."),
         ReportMember(
-            "unknownBackups", "array", "The first of them: backup, entity, name, snapshotTime."
+            "unknownBackups",
+            "array",
+            "The first of the unknown backups: backup, entity, name, snapshotTime.",
         ),
-        ReportMember("strangers", "count", "Number of objects that belong to no repository."),
+        ReportMember("strangers", "count", "Number of foreign files."),
         ReportMember("damage", "object", "The damage that was found; see docs/design/damage.md."),
         *SPACE,
     ),

@@ -40,7 +40,7 @@ class WatchedLocation(NamedTuple):
 
 @dataclass
 class _Watched:
-    """A location and its report; `again` is the time (s) of its next check.
+    """A location and its report; `again` is the time (s) of the next check of the location.
 
     `is_missed`: the manifest could not be read; `is_new`: no check has read the manifest since.
     """
@@ -90,7 +90,7 @@ class DamageWatch:
         watched.is_missed = watched.is_new = True
 
     def has_manifest(self, place: WatchedLocation) -> None:
-        """End the search for the manifest of a location, which was read."""
+        """End the search for the manifest of a location, after a reader has read this manifest."""
         watched = self._of(place)
         watched.is_missed = watched.is_new = False
 

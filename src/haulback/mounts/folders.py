@@ -22,7 +22,9 @@ from haulback.mounts.spec import MountState
 ROOTS = (Path("/mnt/haulback"), Path("/mnt/vprotect"))
 _SECONDS = 30.0  # timeout for a folder to appear, and for its process to end
 _NO_RIGHT = "; the user of the node needs the right to use it, which root has"
-_REMEDY = "install fuse3 (`apt-get install fuse3`), or mount it without a path and browse it"
+_REMEDY = (
+    "install fuse3 (`apt-get install fuse3`), or mount the backup without a path and browse it"
+)
 
 
 def check(wanted: Iterable[PublishedFolder], roots: Sequence[Path]) -> None:
@@ -35,13 +37,13 @@ def check(wanted: Iterable[PublishedFolder], roots: Sequence[Path]) -> None:
         path = Path(folder.path).resolve()
         if not any(path != root and path.is_relative_to(root) for root in roots):
             places = ", ".join(map(str, roots))
-            raise Forbidden(f"mountPath: {path} is not below {places}; name one there")
+            raise Forbidden(f"mountPath: {path} is not below {places}; name a folder below")
         above = next(parent for parent in path.parents if os.path.lexists(parent))
         if not os.path.lexists(path) and not os.access(above, os.W_OK):
             raise Conflict(
-                f"mountPath: {above} is not writable for the node, which is no root or has a "
-                "backup mounted there; choose a folder below a restore root of the node, or "
-                "unmount that backup"
+                f"mountPath: the node cannot write to {above}, because the node does not "
+                "run as root or a backup is mounted there; choose a folder below a "
+                "restore root of the node, or unmount that backup"
             )
         if _is_used(path):
             raise Conflict(f"mountPath: {path} exists and is not an empty folder")

@@ -57,7 +57,7 @@ def _begun(run_folder: Path, wanted: IscsiOrder) -> _Daemon:
                 return daemon
             daemon.close()
     where = str(wanted.port or f"{first} to {first + _PORTS - 1}")
-    raise Conflict(f"iSCSI: no free port at {address} among {where}; choose others by --iscsi")
+    raise Conflict(f"iSCSI: no free port at {address} among {where}; choose other ports by --iscsi")
 
 
 def _is_free(address: str, port: int) -> bool:

@@ -21,7 +21,7 @@ from haulback.repository.stored_disk import StoredDisk, stored_disks
 
 
 class Locations:
-    """The locations of an order; `watch` learns of every repository that is read."""
+    """The locations of an order; `watch` is told about every repository that is read."""
 
     def __init__(self, order: MountSpec, watch: DamageWatch) -> None:
         self._attempt, self._watch = order.guid, watch
@@ -105,7 +105,7 @@ class MountedLocation:
         """The repository of the location.  Raises NotFound where it has another key."""
         other = self.repository()
         if not other.is_of_family(repository):
-            raise NotFound("the other location has another key")
+            raise NotFound("the other location has a different key")
         return other
 
     def disk(self, name: str) -> StoredDisk:

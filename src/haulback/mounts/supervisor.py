@@ -269,7 +269,7 @@ class MountSupervisor:
             opened = self._browsers.get(guid)
             if opened is None:
                 if not self.lives(guid):
-                    raise NotFound(f"nothing is mounted as {guid}")
+                    raise NotFound(f"this node has no mount {guid}")
                 opened = self._browsers[guid] = _Open(
                     self.run_folder(guid), self._shared(guid).disks
                 )

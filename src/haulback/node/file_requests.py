@@ -102,7 +102,7 @@ class FileRequestWorker(Thread):
         try:
             self._bring(question.guid, self._parts(question))
         except NotFound:
-            log.debug("the client of request %s is gone", question.guid)
+            log.debug("the client closed request %s", question.guid)
         except HaulbackError as error:
             log.warning("an answer cannot be sent: %s", error.message)
         except Exception:
@@ -215,7 +215,9 @@ def _name_of(mark: str) -> str:
     try:
         return text(bytes.fromhex(mark.removeprefix(_RAW)))
     except ValueError:
-        raise Malformed("after: give back what X-Next-Name said", field="after") from None
+        raise Malformed(
+            "after: send the value of X-Next-Name of the page before", field="after"
+        ) from None
 
 
 def _shown(entry: FileEntry) -> dict[str, object]:
@@ -246,7 +248,7 @@ def _found(browser: Browser, volume: str, path: str) -> str:
             raise
         return _by_shown(browser, volume, path.strip("/").split("/"))
     except HaulbackError as error:
-        log.debug("%s cannot be looked at: %s", sendable(path), error.message)
+        log.debug("%s cannot be examined: %s", sendable(path), error.message)
     return path
 
 

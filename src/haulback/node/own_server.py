@@ -19,7 +19,7 @@ from haulback.inventory.own_server import FILE, FORMAT, NAME
 from haulback.node.state_dir import RESERVE
 
 _LINE = 4096  # characters of the line before the bytes
-_FRESH = "the server sends its database whole"
+_FRESH = "the server always sends its whole database"
 
 
 class _Announcement(msgspec.Struct):
@@ -110,8 +110,8 @@ def _receive(pieces: Iterator[bytes], file: IO[bytes]) -> None:
     free = shutil.disk_usage(Path(file.name).parent).free
     if free < said.size + RESERVE:
         raise OutOfSpace(
-            f"the copy of the server's database needs {said.size} bytes of staging, and {free} are "
-            "free; make room"
+            f"the copy of the server's database needs {said.size} bytes of staging, but "
+            f"only {free} are free; free some space"
         )
     count = file.write(rest)
     for piece in pieces:
@@ -133,4 +133,6 @@ def _announced(pieces: Iterator[bytes]) -> tuple[_Announcement, bytes]:
                 break
         if len(held) > _LINE:
             break
-    raise Unavailable("the server did not send its database: the answer ended early")
+    raise Unavailable(
+        "the server sent only a part of its database: the connection was closed early"
+    )

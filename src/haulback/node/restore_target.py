@@ -88,8 +88,8 @@ def _checked(home: StateDir, path: Path) -> tuple[Path, Path]:
             return resolved, root
     allowed = ", ".join(map(str, home.roots)) or "none is configured"
     raise Forbidden(
-        f"restorePath: {path} is not below a restore root of this node ({allowed}); name a folder "
-        "below, or start the node with another --restore-root"
+        f"restorePath: {path} is not below a restore root of this node ({allowed}); name "
+        "a folder below a restore root, or start the node with another --restore-root"
     )
 
 

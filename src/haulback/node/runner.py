@@ -36,7 +36,7 @@ from haulback.work.staging_cleanup import sweep_after
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds before the next attempt to reach a server or platform
-_OVER = "another process uses this node's identity, or the server forgot it"
+_OVER = "another process uses the identity of this node, or the server removed the node"
 _HEAR = 1.0  # seconds; longest delay before a signal is handled
 _TIDYING = 30.0  # seconds in which a clean-up is retried
 _CAUSES = 4  # causes of an error that the task's log lists
@@ -170,7 +170,7 @@ class Runner:
         try:
             self._begin(guid, kind)
         except Exception as error:  # noqa: BLE001 - the lease decides about the task
-            _warn("the task was given up", guid, error)
+            _warn("the task was abandoned", guid, error)
         finally:
             self._release(guid)
 
@@ -209,7 +209,7 @@ class Runner:
             results = {**work.damage(kind.type), **work.repositories.owner(), **results}
         except Cancelled:
             log.info("task cancelled", extra=members(task=work.guid, type=kind.type))
-            work.log("the work stopped at a point where nothing is half done")
+            work.log("the task stopped at a point where nothing is half done")
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
@@ -280,8 +280,8 @@ class Runner:
     def _discard_unless_needed(self, work: RunningTask) -> None:
         """Clean up an attempt that the server refused, unless its files are still needed.
 
-        The refusal means a lost lease, or a repeated FINISHED whose first call arrived; only the
-        server knows which.
+        The reason is a lost lease, or a repeated FINISHED whose first call had arrived; only the
+        server knows the reason.
         """
         log.warning("task %s: this attempt is over", work.guid)
         try:
@@ -358,7 +358,7 @@ def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
 def _begin(number: int) -> str:
     """The line of the log at the start of an attempt."""
     times = f"attempt {number % EPOCH}"
-    return f"{times} begins on {socket.gethostname()} with Haulback {haulback.__version__}"
+    return f"{times} starts on {socket.gethostname()} with Haulback {haulback.__version__}"
 
 
 def _causes(error: BaseException) -> list[str]:

@@ -97,7 +97,7 @@ class ServerClient:
         path, query = _of(attempt, "state/v2")
         name = self._api.get(path, query, patience=self._brief)["state"]["name"]
         if name not in ("RUNNING", "CANCELLED"):
-            raise Fenced(f"the task is {name}; this attempt is over")
+            raise Fenced(f"the task is {name}; this attempt has ended")
         return bool(name == "CANCELLED")
 
     def progress(self, attempt: str, percent: float) -> None:
@@ -151,8 +151,8 @@ class ServerClient:
             if error.details.get("guid") == task:
                 raise
             raise Unsupported(
-                "the server is too old for this node: it does not say which backups must be found "
-                "(GET /nodes/self/expected); update Haulback on the server to "
+                "the server is too old for this node: it does not list the expected "
+                "backups (GET /nodes/self/expected); update Haulback on the server to "
                 f"{haulback.__version__}, then try again.  Nothing was deleted"
             ) from None
         return answer

@@ -46,7 +46,11 @@ class StateDir:
         self.roots = [root.resolve() for root in roots]
         for path in (folder, folder / "staging", folder / "journal"):
             path.mkdir(parents=True, exist_ok=True)
-        self._lock = hold(folder / "lock", f"another node process uses {folder}")
+        self._lock = hold(
+            folder / "lock",
+            f"another node process uses {folder}; stop that process, or name another folder "
+            "by --data",
+        )
         self.journal = ReportJournal(folder / "journal", self.disk)
         self.pack_memories = PackMemories(folder / "checked-packs", self.disk)
         self.lock_memories = LockMemories(folder / "locked-objects", self.disk)
@@ -64,7 +68,7 @@ class StateDir:
             data = (self.folder / "identity.json").read_bytes()
         except FileNotFoundError:
             raise NotFound(
-                f"this node is not enrolled ({self.folder} has no identity): make a token by "
+                f"this node is not enrolled ({self.folder} has no identity); make a token by "
                 "`haulback node token`, and give it by --token-file or HAULBACK_ENROLMENT_TOKEN"
             ) from None
         return msgspec.json.decode(data, type=NodeIdentity)
@@ -85,7 +89,9 @@ class StateDir:
         """Check free staging space before an export.  Raises OutOfSpace below RESERVE bytes."""
         free = shutil.disk_usage(self.folder / "staging").free
         if free < RESERVE:
-            raise OutOfSpace(f"staging {self.folder / 'staging'} has {free} bytes left; make room")
+            raise OutOfSpace(
+                f"staging {self.folder / 'staging'} has only {free} bytes left; free some space"
+            )
 
     def space(self) -> tuple[int, int]:
         """Return total and used bytes of the staging area's file system."""

@@ -88,7 +88,10 @@ class TaskRepositories:
             f"repository {opened.guid})"
         )
         if record.repository not in (None, opened.guid):
-            raise Conflict(f"destination {record.name} holds another repository than before")
+            raise Conflict(
+                f"destination {record.name} holds a different repository than before; correct "
+                "the settings of the destination, or move the destination"
+            )
         opened.locks.memory = self._home.lock_memories.of(opened.guid)
         opened.listing_delay = listing_delay(record.driver, self._settings(record))
         self._opened.append((record.guid, opened))
@@ -128,8 +131,9 @@ class TaskRepositories:
             if record.repository is None:
                 raise
             raise Misconfigured(
-                f"destination {record.name} held the repository {record.repository} and holds none "
-                "now: the place was emptied, made again or is another; nothing was changed"
+                f"destination {record.name} held the repository {record.repository} and "
+                "holds none now: its store was emptied or made again, or the settings "
+                "name another store; nothing was changed"
             ) from error
 
     def space(self, record: BackupDestination) -> dict[str, int]:

@@ -9,7 +9,7 @@ from haulback.node.state_dir import StateDir
 
 
 class TaskStaging:
-    """Staging of attempt number `number` of the task `guid`; makes the attempt's folder."""
+    """Staging of attempt number `number` of the task `guid`; creates the folder of the attempt."""
 
     def __init__(self, guid: str, number: int, home: StateDir) -> None:
         self._guid, self._attempt, self._home = guid, f"{guid}-{number}", home

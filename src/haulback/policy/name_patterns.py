@@ -24,7 +24,7 @@ class NamePatterns:
 
     def __init__(self, expressions: Sequence[str], field: str = "") -> None:
         if len(expressions) > MOST:
-            raise Malformed(f"{field}: at most {MOST} expressions", field=field)
+            raise Malformed(f"{field}: give at most {MOST} expressions", field=field)
         for place, text in enumerate(expressions):
             _check(text, f"{field}[{place}]")
         self._patterns = _together(tuple(expressions)) if expressions else ()
@@ -40,10 +40,10 @@ class NamePatterns:
 def _check(text: str, field: str) -> None:
     """Raises Malformed with `field` for a text that is no expression of RE2."""
     if not text or len(text) > LONGEST:
-        raise Malformed(f"{field}: 1 to {LONGEST} characters", field=field)
+        raise Malformed(f"{field}: give 1 to {LONGEST} characters", field=field)
     if trouble := _trouble(text):
         raise Malformed(
-            f"{field}: {text[:60]!r} is no regular expression of RE2: {trouble}", field=field
+            f"{field}: {text[:60]!r} is not a regular expression of RE2: {trouble}", field=field
         )
 
 
@@ -80,4 +80,4 @@ def _compiled(text: str) -> object:
         reason = error.args[0]  # offset in bytes, as the expression is
         raise Malformed(reason.decode(errors="replace")) from None
     except UnicodeEncodeError:
-        raise Malformed("a character is no text") from None
+        raise Malformed("a character is not valid text") from None

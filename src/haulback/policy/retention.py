@@ -25,7 +25,7 @@ _FULL = "FULL"  # other types count as increments
 class RetentionReason(Enum):
     """Reasons why a backup stays or goes."""
 
-    WITHIN_LIMITS = "within every count and age"
+    WITHIN_LIMITS = "within the limits of count and age"
     DAILY = "the newest good backup of its day"
     WEEKLY = "the newest good backup of its week"
     MONTHLY = "the newest good backup of its month"
@@ -36,12 +36,12 @@ class RetentionReason(Enum):
     LAST_GOOD = "the last good backup of a machine that exists"
     ABSENT_MACHINE = "the last backup of a machine that is absent for a short time"
     ONLY_PROVEN = "the only backup that is proved to boot"
-    MISSING = "missing from its destination; a user decides"
+    MISSING = "missing from its destination until a user confirms the loss"
     WAITS = "the retention of its rule waits for a confirmation"
     MARKED = "marked for removal"
-    COUNT = "more backups are stored than the count keeps"
-    AGE = "older than the age keeps"
-    NOT_CHOSEN = "chosen by no daily, weekly, monthly or yearly keep"
+    COUNT = "more backups are stored than the limit of the count"
+    AGE = "older than the limit of age"
+    NOT_CHOSEN = "not chosen by a daily, weekly, monthly or yearly keep"
 
 
 _PERIODS = (
@@ -129,7 +129,7 @@ class BackupSource(NamedTuple):
 
 
 class Ruling(NamedTuple):
-    """The one or two terms that apply to a backup, which stays if either term keeps it.
+    """The terms that apply to a backup: one or two; the backup stays if one of them keeps it.
 
     `is_living`: the rule of the backup exists.  `waits`: the terms await a user's confirmation.
     """

@@ -27,15 +27,15 @@ def read_keeps(text: str, field: str = "keep") -> RuleRetention:
         match = _KEEP.fullmatch(part)
         if match is None:
             raise Malformed(
-                f"{field}: {part[:20]!r} is no number with d, w, m or y; write 7d,4w,12m,3y",
+                f"{field}: {part[:20]!r} is not a number with d, w, m or y; write 7d,4w,12m,3y",
                 field=field,
             )
         count, period = int(match[1]), match[2][0]
         member = _PERIODS[period]
         if member in counts:
-            raise Malformed(f"{field}: {period} is named twice", field=field)
+            raise Malformed(f"{field}: {period} is named twice; name each period once", field=field)
         if count > MOST_KEPT:
-            raise Malformed(f"{field}: {part}: at most {MOST_KEPT}", field=field)
+            raise Malformed(f"{field}: {part}: keep at most {MOST_KEPT}", field=field)
         counts[member] = count
     if not any(counts.values()):
         raise Malformed(f"{field}: {text} keeps nothing; write 7d,4w,12m,3y", field=field)

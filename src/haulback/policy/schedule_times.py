@@ -56,7 +56,7 @@ def timetable(schedule: Schedule) -> Timetable:
     try:
         zone = ZoneInfo(schedule.timeZone)
     except (ZoneInfoNotFoundError, OSError):
-        raise ValueError(f"there is no zone {schedule.timeZone[:60]!r}") from None
+        raise ValueError(f"there is no time zone {schedule.timeZone[:60]!r}") from None
     return Timetable(_times(schedule), zone, _days(schedule))
 
 
@@ -85,7 +85,7 @@ def _times(schedule: Schedule) -> Daily | Interval | Cron:
 
 def _cron(expression: str) -> Cron:
     if len(expression.split()) != 5:  # cronsim reads six fields as including seconds
-        raise ValueError(f"the cron expression {expression[:60]!r} has not five fields")
+        raise ValueError(f"the cron expression {expression[:60]!r} does not have five fields")
     try:
         CronSim(expression, _ANY_MOMENT)
     except (CronSimError, TypeError, AssertionError) as error:

@@ -119,7 +119,9 @@ def check(settings: RuleRetention, field: str) -> None:
         for name in names:
             value = getattr(settings, name)
             if value is not None and not 0 <= value <= most:
-                raise Malformed(f"{field}.{name}: 0 to {most}", field=f"{field}.{name}")
+                raise Malformed(
+                    f"{field}.{name}: send a number from 0 to {most}", field=f"{field}.{name}"
+                )
     if settings.timeZone and not keeps.is_zone(settings.timeZone):
         field = f"{field}.timeZone"
         raise Malformed(f"{field}: name an IANA time zone, like Europe/Berlin", field=field)
@@ -154,8 +156,8 @@ def warnings(settings: RuleRetention) -> Iterable[str]:
     if settings.keepOthers is False and settings.has_limit:
         yield "counts and ages have no effect while keepOthers is false: the keeps alone decide"
     if settings.keepOthers is True and any(settings.keeps) and not settings.has_limit:
-        yield "no count and no age limits the backups: the keeps remove nothing"
+        yield "neither a count nor an age limits the backups: the keeps remove nothing"
     for name in _AGES:
         age = getattr(settings, name)
         if age is not None and 0 < age < HOUR_MS:
-            yield f"{name} is {age} ms, less than an hour: ages are milliseconds"
+            yield f"{name} is {age} ms, less than an hour: give ages in milliseconds"

@@ -40,7 +40,8 @@ def read_duration(text: str, field: str) -> int:
     length = sum(int(count) * _UNITS[unit[0]] for count, unit in parts)
     if "".join(count + unit for count, unit in parts) != plain or not 0 < length <= _LONGEST_MS:
         raise Malformed(
-            f"{field}: {text[:40]!r} is no duration; write it like 36h, 7d or 1h30m", field=field
+            f"{field}: {text[:40]!r} is not a duration; write a duration like 36h, 7d or 1h30m",
+            field=field,
         )
     return length
 
@@ -56,7 +57,7 @@ def read_time(text: str, field: str) -> TimeOfDay:
     hour = _hour(match) if match else None
     if match is None or hour is None:
         raise Malformed(
-            f"{field}: {text[:40]!r} is no time; write it like 22:00 or 22:00 Europe/Berlin",
+            f"{field}: {text[:40]!r} is not a time; write a time like 22:00 or 22:00 Europe/Berlin",
             field=field,
         )
     zone = match[4] or ""
@@ -78,7 +79,8 @@ def _check_zone(name: str, field: str) -> None:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise Malformed(
-            f"{field}: there is no time zone {name[:60]!r}; write one like Europe/Berlin",
+            f"{field}: there is no time zone {name[:60]!r}; name an IANA time zone like "
+            "Europe/Berlin",
             field=field,
         ) from None
 
@@ -106,5 +108,5 @@ def _day(text: str, field: str) -> int:
         if len(text) >= 2 and day.value.lower().startswith(text):
             return place
     raise Malformed(
-        f"{field}: {text[:20]!r} is no day; write mon-fri, sat,sun or daily", field=field
+        f"{field}: {text[:20]!r} is not a day; write mon-fri, sat,sun or daily", field=field
     )

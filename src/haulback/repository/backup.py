@@ -100,7 +100,7 @@ def back_up_disk(
     """Store a disk and return its map.
 
     With the changed extents of a base only these extents, and few bytes around them, are read from
-    the source; the rest of a chunk comes from the base.  A base of another size is only a hint for
+    the source; the rest of a chunk comes from the base.  A base of a different size only helps
     deduplication.  The meter of `resources` gets the number of bytes read.
     """
     if base and base.map.root.size != source.size:

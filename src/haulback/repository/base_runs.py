@@ -1,7 +1,8 @@
 """The choice between source and base for the unchanged bytes of chunks that changed in part.
 
 The source supplies at most a given number of these bytes; the base supplies the rest and costs a
-request for each run of neighbouring groups.  So the base supplies the runs that hold most of them.
+request for each run of neighbouring groups.  The base therefore supplies the runs that hold most of
+these bytes.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class _Run(NamedTuple):
 
 
 def groups_of_base(needs: Mapping[bytes, int], allowed: int, place_of: PlaceOf) -> set[bytes]:
-    """The groups that the base supplies, so that all others need at most `allowed` bytes of the
-    source; `needs` has the bytes that are needed of each group.
+    """The groups that the base supplies; all other groups need at most `allowed` bytes of the
+    source. `needs` has the number of bytes that are needed from each group.
     """
     lacking = sum(needs.values()) - allowed
     placed = sorted((place_of(group) or written_place(group), group) for group in needs)

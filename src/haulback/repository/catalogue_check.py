@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from haulback.errors import Damaged, Missing, NotFound
 from haulback.repository.repository import Repository
+from haulback.units import counted
 
 Expected = Callable[[], Iterable[str]]  # guids of the backups that are PRESENT in the catalogue
 _NAMED = 20  # number of guids that an error message lists
@@ -68,11 +69,11 @@ def _problem(repository: Repository, backup: str) -> str:
 def _message(missing: set[str], unreadable: dict[str, str]) -> str:
     parts = []
     if missing:
-        parts.append(f"{len(missing)} backups are missing from the repository: {_some(missing)}")
+        parts.append(f"the repository lacks {counted(len(missing), 'backup')}: {_some(missing)}")
     if unreadable:
-        parts.append(f"{len(unreadable)} manifests cannot be read: {_some(unreadable)}")
+        parts.append(f"{counted(len(unreadable), 'manifest')} cannot be read: {_some(unreadable)}")
     return (
-        f"{'; '.join(parts)}.  Nothing was deleted.  Make them readable again "
+        f"{'; '.join(parts)}.  Nothing was deleted.  Make the backups readable again "
         "(mount a missing folder), or confirm that the backups are lost"
     )
 

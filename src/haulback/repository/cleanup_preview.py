@@ -55,7 +55,7 @@ def preview_clean_up(repository: Repository, folder: Path, resources: Resources)
 
 
 def _going(scanned: RepositoryScan) -> tuple[set[bytes], dict[bytes, int]]:
-    """The packs that leave the destination, and the bytes of them that are copied before."""
+    """The packs that leave the destination, and the number of their bytes that are copied first."""
     mark, plan = scanned.mark, plan_compaction(scanned.mark)
     packs = mark.segment.columns.packs
     lost = {packs[row].tobytes() for row in np.flatnonzero(plan.dead | plan.thin).tolist()}

@@ -184,7 +184,7 @@ def add_slot(destination: ObjectStore, guid: str, keys: Keys, secret: Secret) ->
         with suppress(Conflict):  # another writer took the number
             destination.store(number_name(SLOTS, number), data)
             return
-    raise Conflict("the key slot cannot be added: other writers took a hundred numbers")
+    raise Conflict("the key slot cannot be added: other writers took a hundred numbers; try again")
 
 
 class _Tried(NamedTuple):
@@ -277,9 +277,8 @@ def revision_problems(destination: ObjectStore, keys: Keys) -> dict[str, str]:
         keys.unseal("revision", REVISION_OBJECT.encode(), destination.load(REVISION_OBJECT))
     except NotFound:
         if _has_written(destination):
-            return {
-                REVISION_OBJECT: f"{REVISION_OBJECT} is missing: an older Haulback could write here"
-            }
+            problem = f"{REVISION_OBJECT} is missing: an older Haulback could now write here"
+            return {REVISION_OBJECT: problem}
     except (InvalidTag, Damaged):
         return {REVISION_OBJECT: f"{REVISION_OBJECT} is damaged"}
     return {}

@@ -183,7 +183,7 @@ class DamageLog:
                 )
                 log.warning("%s", self.problems[name])
         except NotFound:
-            log.warning("%s vanished after it was listed", name)
+            log.warning("%s disappeared after the list showed it", name)
 
 
 def _apply(record: DamageRecord, damaged_places: dict[DamagedPlace, DamageOrigin]) -> None:

@@ -97,7 +97,7 @@ def _confirmed(repository: Repository, looked: int | None, *, believe: bool) -> 
         return RecordedDamage(
             {},
             set(),
-            "the identity of the repository vanished during the check; mount the "
+            "the identity of the repository disappeared during the check; mount the "
             "destination and try again",
         )
     repository.findings.clear(result.keys() - damaged.keys())

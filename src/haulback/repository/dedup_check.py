@@ -48,7 +48,7 @@ def still_holds(
     """Whether every place that an earlier check found still exists in a later state.
 
     The references of a backup never change, so that equal references need no second walk.  False
-    means unknown: the chunks have to be looked up again.  docs/design/locking.md has the proof.
+    means unknown: the chunks must be looked up again. docs/design/locking.md has the proof.
     """
     if index.damage or evidence.index.damage or index.without & evidence.packs:
         return False

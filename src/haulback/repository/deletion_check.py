@@ -91,7 +91,10 @@ class _Proof:
             result = read_group(self._repository.destination, group, place, keys)
             for chunk in result.places:
                 if keys.chunk_id(result.chunk(chunk)) != chunk:
-                    raise Damaged(f"{name_of(place.pack)}: chunk {chunk.hex()} is another")
+                    raise Damaged(
+                        f"{name_of(place.pack)}: the data of chunk {chunk.hex()} does not "
+                        "match its id"
+                    )
         except (NotFound, Damaged) as error:
             self._repository.findings.note(group, place, error.message)
             return False

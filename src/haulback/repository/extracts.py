@@ -1,4 +1,5 @@
-"""Catalogue extracts: facts that only a server knows, stored on the destination.
+"""Catalogue extracts: the server's own data about backups, such as locks and marks, stored on the
+destination.
 
 A set is a *whole* set, or holds the changes since the sets before; each set has one or more parts.
 docs/design/catalogue-on-the-destination.md has the format and the reasons.
@@ -202,7 +203,7 @@ class Extracts:
         except NotFound:
             return None  # swept since the listing
         except (InvalidTag, Damaged, zstandard.ZstdError, msgspec.DecodeError):
-            problems[name] = f"{name} is damaged: the catalogue of before counts"
+            problems[name] = f"{name} is damaged: the extract before it is used"
             log.warning("%s", problems[name])
             return None
 
@@ -214,7 +215,9 @@ class Extracts:
             with suppress(Conflict):
                 self._destination.store(name, self._keys.seal("extract", name.encode(), plain))
                 return
-        raise Conflict("the extract cannot be stored: others took a hundred numbers; try again")
+        raise Conflict(
+            "the extract cannot be stored: other writers took a hundred numbers; try again"
+        )
 
 
 class _PartWriter:

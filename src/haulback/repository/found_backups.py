@@ -62,7 +62,7 @@ def missing(repository: Repository, expected: Iterable[str], survey: Survey) -> 
 
 
 def _is_there(repository: Repository, guid: str) -> bool:
-    """Whether a manifest exists, asked by name because listings may lag."""
+    """Whether a manifest exists: looked up by its name, because listings may lag."""
     return exists(repository.destination, manifests.name_of(guid))
 
 

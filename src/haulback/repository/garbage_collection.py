@@ -218,7 +218,7 @@ class _CleanUp:
         self._cleaned.usage.locked = self._cleaned.bytes_locked
         if scanned.is_blind:
             log.warning(
-                "nothing is deleted: a part of some map cannot be read; run VERIFY or repair"
+                "nothing is deleted: part of a backup's map cannot be read; run VERIFY or a repair"
             )
 
     def _unplaced(self, scanned: RepositoryScan) -> set[bytes]:
@@ -238,7 +238,7 @@ class _CleanUp:
         scanned = self._scan()
         gone = len(scanned.index.packs() - scanned.packs.keys())
         if gone >= _MANY_GONE and gone > len(scanned.index.packs()) * _SHARE_GONE:
-            why = f"{gone} of {len(scanned.index.packs())} packs are not there"
+            why = f"{gone} of {len(scanned.index.packs())} packs are missing"
             self._repository.unreliable = why
             raise Unavailable(
                 f"{why}: a part of the destination may not be mounted.  Nothing was deleted"
@@ -461,7 +461,7 @@ class _CleanUp:
         spared = unproved(self._repository, scans, packs, resources.pool, resources.meter)
         if spared:
             log.warning(
-                "%d packs are kept: they hold the only good copy of some chunks", len(spared)
+                "packs kept because they hold the only good copy of some chunks: %d", len(spared)
             )
             record_findings(self._repository, self._orders.by, self._orders.now())
             self._cleaned.packs_waiting += len(spared)

@@ -80,7 +80,7 @@ class GroupCache:
         try:
             self._write(group, record)
         except OSError as error:
-            log.warning("groups cannot be kept in %s: %s", self._path, error)
+            log.warning("the cache of groups in %s cannot be written: %s", self._path, error)
             # A full disk needs the room of the oldest copies; it would refuse the next group, too.
             self._left, self._is_writable = -1, False
             return False
@@ -103,7 +103,7 @@ class GroupCache:
             temp.unlink(missing_ok=True)
 
     def _trim_if_due(self) -> None:
-        """Remove the copies beyond the limit that were unused for longest, now and then.
+        """From time to time remove the copies beyond the limit that were unused for longest.
 
         A folder that is not there has none.
         """

@@ -24,7 +24,7 @@ from haulback.units import GIB, MIB
 
 LIMIT = 16 * GIB  # the index of about 50 TiB of chunks
 _PART = 8 * MIB  # bytes of one read from the destination
-_UNUSED = "the index cache in %s cannot be written, so nothing is kept there: %s"
+_UNUSED = "the index cache in %s cannot be written and is not used: %s"
 log = logging.getLogger(__name__)
 
 

@@ -125,7 +125,7 @@ class IndexFolder:
         and the index files in force.
 
         Only adds to the destination; `folder` holds the merged file temporarily.  `live` are the
-        index files in force, of a listing a moment ago; without them the folder is listed.
+        index files in force, from a listing of a moment ago; without `live` the folder is listed.
         """
         from haulback.repository.merge import MergePlan, merge
 
@@ -169,8 +169,8 @@ class IndexFolder:
             self._objects.own = own
 
     def _live(self, listed: Iterable[Item]) -> list[Segment]:
-        """The index files that no other file replaces; a replacing file is larger than each it
-        replaces.
+        """The index files that no other file replaces; a merged file is larger than each of the
+        files that it replaces.
         """
         items = sorted(listed, key=lambda item: item.size, reverse=True)
         self._listed = {leaf_of(item.name) for item in items}

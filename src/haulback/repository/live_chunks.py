@@ -80,7 +80,7 @@ class LiveChunks:
         return whole
 
     def _is_new(self, page: bytes) -> bool:
-        """Whether a page has to be walked, because it is new or new for this machine."""
+        """Whether the walk must enter a page, because the page is new, or new for this machine."""
         is_new_to_machine = self.sample.is_new_to_machine(page)
         return page not in self.pages or is_new_to_machine
 

@@ -1,4 +1,4 @@
-"""A walk over the pages of a backup's maps, without those that an older backup has at the same
+"""A walk over the pages of a backup's maps, without pages that an older backup has at the same
 place.
 """
 

@@ -152,4 +152,4 @@ class Objects:
         shown = name.encode("utf-8", "backslashreplace").decode()
         if shown not in self.strangers:
             self.strangers.add(shown)
-            log.warning("%r is not an object of the repository; the file is ignored", shown)
+            log.warning("%r is a foreign file in the repository and is ignored", shown)

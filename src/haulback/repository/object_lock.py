@@ -103,11 +103,11 @@ class ObjectLocks:
             self.memory.learn(_backup(manifest), end)
 
     def held(self, names: Iterable[str]) -> set[str]:
-        """The objects among `names` that the store keeps now."""
+        """The objects among `names` that are under an object lock now."""
         return {name for name in names if self._until(name) > self._now()}
 
     def held_packs(self, ids: Set[bytes]) -> set[bytes]:
-        """The packs among `ids` that the store keeps now."""
+        """The packs among `ids` that are under an object lock now."""
         held = self.held(map(packs.name_of, ids)) if self._store else set()
         return {pack for pack in ids if packs.name_of(pack) in held}
 

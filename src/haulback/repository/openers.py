@@ -20,7 +20,9 @@ def opener(raw: bytes) -> Secret | Keys:
         try:
             return Keys.from_kit(secret.value.decode())
         except UnicodeDecodeError:
-            raise Malformed("the recovery kit is no text") from None
+            raise Malformed(
+                "the recovery kit is not text; send the text of the printed kit"
+            ) from None
     return wrapper(raw)
 
 

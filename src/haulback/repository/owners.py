@@ -18,7 +18,7 @@ from haulback.errors import Conflict, Damaged, NotFound, OwnerChanged, Unavailab
 from haulback.repository.keys import Keys
 from haulback.repository.names import Objects, exists, number_name
 from haulback.repository.recent import Recent
-from haulback.units import DAY_MS
+from haulback.units import DAY_MS, counted
 
 FOLDER = "owners"
 WAIT_MS = DAY_MS  # time of the store's clock in which a new owner deletes nothing
@@ -75,7 +75,8 @@ class Owners:
             return msgspec.json.decode(plain, type=OwnerRecord)
         except (InvalidTag, msgspec.DecodeError):
             raise Damaged(
-                f"{name} is damaged: the owner of the repository is unknown; take it over",
+                f"{name} is damaged: the owner of the repository is unknown; take the "
+                "destination over",
                 name=name,
             ) from None
 
@@ -131,8 +132,8 @@ class Owners:
             return self.claim(number + 1, record)
         except Conflict:
             raise Conflict(
-                "another server has taken the repository over at the same time; take it over again "
-                "to make this server the owner"
+                "another server took the repository over at the same time; take the "
+                "destination over again to make this server the owner"
             ) from None
 
     def stored_at(self, number: int) -> int | None:
@@ -164,7 +165,8 @@ class Ownership:
     def check(self) -> None:
         """Raise OwnerChanged if another server is the owner, or a newer record exists.
 
-        The first call reads the record of the order; each call looks the next number up.
+        The first call reads the record that the order names; each call checks whether the next
+        record exists.
         """
         if not self.present.number:
             self.present = self._first()
@@ -225,8 +227,9 @@ def _refuse_early(owners: Owners, owner: Owner) -> None:
     if now - begun < WAIT_MS:
         hours = -(-(WAIT_MS - (now - begun)) // 3_600_000)
         raise Conflict(
-            f"nothing is deleted for another {hours} hours of the store's clock: the repository "
-            f"was taken over, and the old owner may still run; to delete sooner {remedy}"
+            f"nothing is deleted for another {counted(hours, 'hour')} of the store's clock: the "
+            "repository was taken over, and the old owner may still run; to delete sooner "
+            f"{remedy}"
         )
 
 

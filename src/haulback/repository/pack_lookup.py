@@ -88,7 +88,7 @@ class UnindexedCopies:
 def _layers(entries: Iterable[GroupEntry]) -> Iterator[list[GroupEntry]]:
     """The entries in lists without duplicate chunks, because an index file keeps one copy of each.
 
-    One of two copies may be damaged, so that both are needed.
+    Both copies are needed, because either of them may be damaged.
     """
     left = list(entries)
     while left:

@@ -26,7 +26,9 @@ def publish_packs(
 
     def publish(path: Path) -> None:
         if not publish_file(destination, path, name_of(pack_of(path.name))) and are_needed:
-            raise Damaged(f"{path} vanished from staging before it was published; back up again")
+            raise Damaged(
+                f"{path} disappeared from staging before its backup was published; back up again"
+            )
 
     most = min(parallelism_of(destination), len(files))
     if most <= 1:

@@ -25,7 +25,7 @@ _COUNT = struct.Struct("<H")
 
 
 class ChunkRef(NamedTuple):
-    """A stored chunk or page and the group that holds it; HOLE stands for zeros."""
+    """A stored chunk or page, and its group; HOLE stands for zeros."""
 
     id: bytes
     group: bytes

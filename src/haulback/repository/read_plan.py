@@ -1,10 +1,10 @@
 """The plan of an increment: the bytes that are read from the source, and those of the base.
 
 A chunk that changed in part needs its other bytes, from the source or from the base.  The source is
-cheaper, as the base costs a request of the destination for each group; but a hypervisor must not be
-asked for more than twice the changed bytes. So the plan covers many segments at once: the source
-supplies bytes where they save most groups, and the reader of the base is told the remaining groups
-and loads neighbours together.
+cheaper, because the base costs a request to the destination for each group; but the plan must not
+read more than twice the changed bytes from the hypervisor. The plan therefore covers many segments
+at once: the source supplies the bytes that save the most groups, and the reader of the base, which
+knows the remaining groups in advance, loads neighbours together.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class _Allowance:
 
 
 def _supplied(old: Pieces | None, stretch: PieceRun, loaded: Set[bytes]) -> PieceRun:
-    """A stretch whose source supplies all gaps, too, except those in the groups `loaded`."""
+    """A stretch for which the source also supplies all gaps but those in the groups `loaded`."""
     more = [(low, high) for low, high, ref in _needs(old, stretch) if ref.group not in loaded]
     spans: list[tuple[int, int]] = []
     for low, high in sorted([*stretch.spans, *more]):

@@ -32,6 +32,7 @@ from haulback.repository.scan import lost_entries, scan, scan_completing_index
 from haulback.repository.segment import Segment
 from haulback.repository.verify import CheckOrder, Depth, VerifyReport, verify
 from haulback.repository.writer import Writer
+from haulback.units import counted
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class _Repair:
         hidden = self._repository.locks.hidden()
         self._hidden.update(hidden)
         for name, why in sorted(hidden.items()):
-            self._act(f"{why}; it is shown again", partial(self._show, name))
+            self._act(f"{why}; the object is made visible again", partial(self._show, name))
 
     def _show(self, name: str) -> None:
         """Remove the markers and versions that hide an object, if this server may delete there
@@ -165,7 +166,7 @@ class _Repair:
         known = {name: why for name, why in problems if name not in self._hidden}
         for name, why in sorted(known.items()):
             if name == config.DIFFERENT:
-                self._done.actions.append(f"{why}; the repair changes nothing about it")
+                self._done.actions.append(f"{why}; the repair cannot correct this damage")
             elif exists(self._destination, name):
                 self._set_aside(name, why)
         if not known.keys() & {config.CONFIG, config.CONFIG_COPY}:
@@ -174,7 +175,7 @@ class _Repair:
             self._new_config()
         else:
             self._act(
-                f"{config.CONFIG} and its copy are completed from each other",
+                f"{config.CONFIG} and its copy: each is completed with the parts of the other",
                 lambda: config.complete(self._destination, repository.guid, self._keys),
             )
         if self._apply:
@@ -184,8 +185,8 @@ class _Repair:
     def _new_config(self) -> None:
         if not self._workshop.secrets:
             self._done.actions.append(
-                f"{config.CONFIG} cannot be rebuilt: name the key file, or the "
-                "passphrase, that is to open the repository from now on"
+                f"{config.CONFIG} cannot be rebuilt: name the key file or the passphrase "
+                "that will open the repository from now on"
             )
             return
         data = config.encode(self._repository.guid, self._keys, self._workshop.secrets)
@@ -240,7 +241,7 @@ class _Repair:
             rolls.last()
         except Damaged as error:
             self._done.actions.append(
-                f"{error.message}: both copies stay, and clean-ups delete nothing until then"
+                f"{error.message}; until then both copies stay, and clean-ups delete nothing"
             )
             return {}
         return problems
@@ -253,7 +254,7 @@ class _Repair:
         folder.segments()
         for name, why in sorted(folder.damaged.items()):
             self._act(
-                f"the entries of index/{name} are read from the packs",
+                f"the entries of index/{name} are read again from the packs",
                 lambda: folder.mend(self._workshop.folder, self._workshop.resources.disk),
             )
             self._set_aside(f"index/{name}", why)
@@ -265,7 +266,7 @@ class _Repair:
         scanned = scan(repository, context.folder, context.resources.disk)
         if count := sum(map(len, lost_entries(scanned, repository))):
             self._act(
-                f"{count} groups that the index lost are added to it again",
+                f"{counted(count, 'lost group')} added to the index again",
                 lambda: scan_completing_index(repository, context.folder, context.resources),
             )
 
@@ -279,8 +280,9 @@ class _Repair:
         doubted = doubted or doubt(self._repository, hurt, len(stored))
         if doubted and not self._workshop.believe:
             self._done.actions.append(
-                f"{doubted}: a part of the repository may not be mounted.  The packs are "
-                "left alone; mount it, or confirm the damage with --believe"
+                f"{doubted}: a part of the repository may not be mounted.  The repair "
+                "changed no pack; mount the missing part, or confirm the damage with "
+                "--believe"
             )
             return
         gone = (hurt & index.packs()) - stored.keys()
@@ -295,8 +297,8 @@ class _Repair:
             self._replace_packs(index, set(taken), gone)
         if self._workshop.pins():
             self._done.actions.append(
-                "damaged packs stay while a task uses the repository: repair it again "
-                "after that task"
+                "damaged packs stay while a task uses the repository: repair the "
+                "repository again after that task"
             )
             return
         for pack in taken:

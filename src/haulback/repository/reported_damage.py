@@ -54,8 +54,8 @@ def report_damage(
 ) -> DamageReport | None:
     """Record damage in the repository; returns those of the backups that it affects.
 
-    A destination that takes no record, such as a full one, does not keep the damage from the
-    report.  `sign` gives name and time (epoch ms) for the record. Returns None without damage.
+    The damage is reported even if the destination takes no record, for example because it is full.
+    `sign` gives name and time (epoch ms) for the record. Returns None without damage.
     """
     report = DamageReport(destination)
     if isinstance(asked.error, Missing):
@@ -88,7 +88,7 @@ def as_results(reports: Sequence[DamageReport]) -> JsonObject:
 
 def _unrecorded(repository: Repository) -> list[str]:
     why = repository.unrecorded
-    return [f"the destination takes no record of this damage: {why}"] if why else []
+    return [f"this damage cannot be recorded on the destination: {why}"] if why else []
 
 
 def _loss(repository: Repository, backup: str) -> list[Loss]:

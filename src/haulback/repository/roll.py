@@ -121,7 +121,9 @@ class Rolls:
                     self._open(name, number)
                 except NotFound:
                     if number in self._numbers()[-_KEPT:]:  # otherwise swept since the listing
-                        result[name] = f"{name} is missing; the next clean-up copies it"
+                        result[name] = (
+                            f"{name} is missing; the next clean-up restores this copy of the roll"
+                        )
                 except Damaged as error:
                     result[name] = error.message
         for backup in self.tombstones():

@@ -121,7 +121,7 @@ class Segment:
                     raise Damaged(f"index file {name} is damaged", name=name)
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
-            raise NotFound(f"index file {name} is gone", name=name) from None
+            raise NotFound(f"index file {name} no longer exists", name=name) from None
         except OSError as error:
             raise Damaged(f"index file {name} cannot be read: {error}", name=name) from None
         return cls(_columns(mapped, name), name, mapped)

@@ -60,9 +60,12 @@ class StoreTime:
         for _ in range(_ROUNDS):
             if (left := until - self._now()) <= 0:
                 return
-            log.info("waiting %d s until every list shows %s", -(-left // 1000), name)
+            log.info("waiting %d s until all lists of the store show %s", -(-left // 1000), name)
             self._wait(left / 1000)
-        raise Unavailable("the clock of the store stands still: nothing was deleted")
+        raise Unavailable(
+            "the clock of the store does not advance: nothing was deleted; check the clock "
+            "of the store"
+        )
 
     def _now(self) -> int:
         """The time of a new object, which is an announcement without packs."""

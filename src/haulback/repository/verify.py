@@ -265,14 +265,14 @@ class _Verify:
             self._opened.add(pack)
         except NotFound:
             if pack in repository.index().packs():  # otherwise a clean-up deleted it since
-                self._find(f"{name} vanished before it could be read")
+                self._find(f"{name} disappeared before the check read it")
             self._queue.append(_PackEnd(pack, is_read=False))
             return True
         except Damaged as error:
             self._find(f"{name}: {error.message}")
         if held:
             for group in set(placed.values()) - held.keys():
-                self._find(f"the index has a wrong place for group {group.hex()} in {name}")
+                self._find(f"the index has a wrong position of group {group.hex()} in {name}")
         if self._depth >= Depth.DATA:
             self._groups(placed, held)
         self._queue.append(_PackEnd(pack, is_read=True))
@@ -335,12 +335,14 @@ class _Verify:
         if recorded.unreliable:
             self._find(recorded.unreliable)
         if recorded.refused:
-            self._find(f"the destination takes no record of the damage: {recorded.refused}")
+            self._find(f"the damage cannot be recorded on the destination: {recorded.refused}")
         self._report.recorded = recorded
         try:
             self._clear(by, now, recorded)
         except HaulbackError as error:
-            self._find(f"the records of data that can be read again stay: {error.message}")
+            self._find(
+                f"damage records of data that can be read again cannot be removed: {error.message}"
+            )
 
     def _clear(self, by: str, now: int, found: RecordedDamage) -> None:
         known = self._repository.index().damage.damaged_places

@@ -225,7 +225,7 @@ class Writer:
         return {chunk: None if group in refused else group for chunk, group in found.items()}
 
     def _keep_hints(self, found: dict[bytes, bytes | None], refused: set[bytes]) -> None:
-        """Make maps name the damaged group of a chunk that is stored again.
+        """Let maps name the old, damaged group of a chunk that is stored again.
 
         The group in a map is only a hint.  With the old hint the pages of an equal map are
         identical to the old pages, so that the old backup finds its damaged pages again.

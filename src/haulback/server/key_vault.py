@@ -134,7 +134,7 @@ class CopyCipher:
         try:
             return self._cipher.decrypt(sealed, [place])
         except (InvalidTag, ValueError):
-            raise WrongKey("the key does not open this part of the copy") from None
+            raise WrongKey("the key does not open this part of the sealed copy") from None
 
 
 def exposure(path: Path) -> str:

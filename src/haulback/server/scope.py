@@ -32,8 +32,8 @@ class Scope(NamedTuple):
         """Raise Forbidden for a record of no project (`what`) if the caller is narrowed."""
         if project is None and not self.is_whole:
             raise Forbidden(
-                f"{what} is shared by all projects; changing it takes an administrator of all of "
-                "them, without project-uuid or 3rd-party-project"
+                f"{what} is shared by all projects; change {what} as an administrator of "
+                "all projects, without project-uuid and 3rd-party-project"
             )
 
     @property
@@ -67,10 +67,10 @@ class Scope(NamedTuple):
         must name a project.
         """
         if said is not None and not (said == "" or self.allows(said)):
-            raise Forbidden(f"project: {said[:80]!r} is not a project of yours", field="project")
+            raise Forbidden(f"project: {said[:80]!r} is not among your projects", field="project")
         result = said or None if said is not None else before or self.project
         if result is None and not self.is_whole:
-            raise Malformed("project: name the one of your projects", field="project")
+            raise Malformed("project: name one of your projects", field="project")
         return result
 
 

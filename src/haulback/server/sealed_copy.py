@@ -95,7 +95,9 @@ def read_head(file: IO[bytes]) -> tuple[CopyHead, bytes]:
     """
     first = file.read(HEAD)
     if len(first) < HEAD or not first.startswith(_MAGIC):
-        raise Damaged("the file is no sealed copy of a Haulback database, or its head is damaged")
+        raise Damaged(
+            "the file is not a sealed copy of a Haulback database, or its header is damaged"
+        )
     try:
         text = first[len(_MAGIC) :].rstrip(b"\0")
         version = msgspec.json.decode(text, type=dict[str, object]).get("version")
@@ -126,7 +128,7 @@ def opened(file: IO[bytes], head: CopyHead, first: bytes, cipher: CopyCipher) ->
         yield content
     last = _read(file, proof.digest_size + CopyCipher.SEAL)
     if _unsealed(cipher, _end(number), last, number) != proof.digest():
-        raise Damaged("the sealed copy was put together from several copies, or changed")
+        raise Damaged("the sealed copy was changed, or mixed from several copies; use another copy")
     if file.read(1):
         raise Damaged("the sealed copy has bytes after its end")
 
@@ -173,7 +175,7 @@ def _unpacked(packed: bytes, size: int) -> bytes:
 def _read(file: IO[bytes], count: int) -> bytes:
     found = file.read(count)
     if len(found) < count:
-        raise Damaged("the sealed copy is cut short: its end is missing")
+        raise Damaged("the sealed copy is truncated: its end is missing; copy the file again")
     return found
 
 

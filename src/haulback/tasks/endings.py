@@ -124,7 +124,7 @@ def requeued(task: Task, why: str, now: int) -> Outcome:
     inherited = inherited_slots(task)
     values: Values = {
         "state": State.QUEUED.value,
-        "status_info": f"{why}; waiting to run again",
+        "status_info": f"{why}; the task waits for another attempt",
         "ready": True,
         "window_start": min(task.window_start, now),
         "window_end": max(task.window_end, now + task.window_length),

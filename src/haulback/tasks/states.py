@@ -18,7 +18,7 @@ def check_move(now: State, to: State) -> None:
     if to in _BY_USER.get(now, set()):
         return
     if to in (State.RUNNING, State.FINISHED, State.FAILED):
-        raise Forbidden(f"only the node that runs a task may set it {to.value}")
+        raise Forbidden(f"only the node that runs the task may set the state {to.value}")
     if now.final:
-        raise Conflict(f"the task is {now.value}, which is final", state=now.value)
+        raise Conflict(f"the task is {now.value}, which is a final state", state=now.value)
     raise Conflict(f"a task cannot go from {now.value} to {to.value}", state=now.value)

@@ -63,7 +63,10 @@ def copy_backup(
         except BaseGone:
             if number == _TIMES - 1:
                 raise
-            log.info("copy %s: reused data was cleaned up meanwhile; it is copied again", wish[1])
+            log.info(
+                "copy %s: a clean-up deleted data that the copy reuses; the backup is copied again",
+                wish[1],
+            )
     raise AssertionError
 
 
@@ -102,12 +105,17 @@ def _healed(pair: _Pair, wish: CopyWish, services: CopyServices) -> CopyResult:
     """Store what can be read of the data that the target lacks."""
     source, target, origin, made = pair
     if assess(target, made) is None:  # its store took no record of the damage that a reader told
-        log.info("%s is read, because no damage of it is recorded", made.backup)
+        log.info(
+            "%s is read whole, because no damage of this backup is recorded",
+            made.backup,
+        )
         note_damage(target, made, services.resources)
         by = f"the healing of {made.entity_name}"
         if doubt := record_findings(target, by, time.time_ns() // _MS).unreliable:
             # Without a record, the lost data would count as stored, and the backup as healed.
-            raise Conflict(f"{made.backup} is not healed: {doubt}; check the store, and try again")
+            raise Conflict(
+                f"backup {made.backup} is not healed: {doubt}; check the store, and try again"
+            )
     healing: GroupCopy | KeyHealing
     if source.is_of_family(target) and _maps(origin) == _maps(made):
         healing = GroupCopy(source, target, services, heals=True)
@@ -181,7 +189,7 @@ def _merge(target: Repository, services: CopyServices) -> None:
     try:
         target.merge_index(services.folder, services.resources.disk)
     except HaulbackError as error:
-        log.warning("index merge postponed: %s", error.message)
+        log.warning("the merge of index files is postponed: %s", error.message)
 
 
 def heal_backup(

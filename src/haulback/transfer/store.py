@@ -39,6 +39,6 @@ def store_machine(
         record_findings(repository, f"the backup of {manifest.entity_name}", time.time_ns() // _MS)
         repository.merge_index(folder, disk)
     except HaulbackError as error:
-        log.warning("index merge postponed: %s", error.message)
+        log.warning("the merge of index files is postponed: %s", error.message)
     shutil.rmtree(folder, ignore_errors=True)
     return manifest

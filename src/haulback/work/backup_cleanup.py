@@ -7,7 +7,7 @@ import msgspec
 from haulback.contract.backup_cleanup import BackupCleanupOrder
 from haulback.errors import HaulbackError
 from haulback.repository.garbage_collection import CleanupReport
-from haulback.units import size
+from haulback.units import counted, size
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.removal import remove
 
@@ -31,17 +31,18 @@ def _sweep(context: TaskContext, order: BackupCleanupOrder) -> None:
 def _tell(context: TaskContext, cleaned: CleanupReport) -> None:
     """Log the result of a clean-up."""
     context.log(
-        f"{cleaned.backups} backups kept, {cleaned.unknown} of them unknown to the catalogue; "
-        f"{cleaned.packs_deleted} packs deleted, {size(cleaned.bytes_freed)} freed, "
-        f"{cleaned.packs_waiting} packs wait for running tasks"
+        f"{counted(cleaned.backups, 'backup')} kept, {cleaned.unknown} of them unknown to the "
+        f"catalogue; {counted(cleaned.packs_deleted, 'pack')} deleted, "
+        f"{size(cleaned.bytes_freed)} freed; packs to delete after running tasks: "
+        f"{cleaned.packs_waiting}"
     )
     if cleaned.packs_locked:
         context.log(
-            f"{cleaned.packs_locked} packs with {size(cleaned.bytes_locked)} that no backup needs "
-            "stay: the store keeps them under its lock"
+            f"{counted(cleaned.packs_locked, 'pack')} with {size(cleaned.bytes_locked)} that no "
+            "backup needs not deleted: the object lock has not expired"
         )
     if cleaned.held:
-        context.log("no data was deleted: a part of a backup's map cannot be read")
+        context.log("no data was deleted: part of a backup's map cannot be read")
 
 
 WORK = TaskWork("BACKUP_CLEANUP", BackupCleanupOrder, run)

@@ -16,7 +16,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.transfer.copy import CopyWish, copy_backup, heal_backup, lacks_data
 from haulback.transfer.portions import CopyServices
-from haulback.units import duration, size
+from haulback.units import counted, duration, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.catalogue import read_catalogue, write_extract_if_old
@@ -38,7 +38,7 @@ def run(context: TaskContext) -> Results:
     for wanted in order.copies:
         let_be_listed(context, source, wanted.source)
     context.log(
-        f"{len(order.copies)} backups are to be copied from {order.source.name} to "
+        f"{counted(len(order.copies), 'backup')} to copy from {order.source.name} to "
         f"{order.destination.name}"
     )
     context.progress.expect(sum(_amount(source, wanted) for wanted in order.copies))

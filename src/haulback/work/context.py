@@ -165,8 +165,8 @@ class TaskServer(Protocol):
     def needed(self) -> Set[str]:
         """Attempts and checkpoints that a record still needs.
 
-        The set asks the server when a name is looked up.  List the candidates first: a name that
-        was listed before its look-up and is then unneeded will never be needed again.
+        The set asks the server when a name is looked up.  The caller lists the candidates first: a
+        name that is not needed after the list was made will never be needed again.
         """
 
     def abandoned(self, names: Collection[str]) -> Set[str]:

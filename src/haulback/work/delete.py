@@ -6,6 +6,7 @@ from haulback.contract.delete import DeleteOrder
 from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import NotFound
 from haulback.hypervisor_types import ATTACHED
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.removal import remove
 
@@ -16,7 +17,7 @@ def run(context: TaskContext) -> Results:
     if order.destination and order.destination.repository:
         # Figures of the whole destination would disclose other projects, so the log contains none.
         _, results = remove(context, order.destination, order.backups, order.given_up)
-        context.log(f"{len(order.backups)} backups of the machine are removed")
+        context.log(f"{counted(len(order.backups), 'backup')} of the machine removed")
     if order.hypervisor is None or order.hypervisor.driver == ATTACHED.driver:
         return results  # this node does not reach the platform, or does not know it
     with context.machines.lock(order.hypervisor, order.uuid):

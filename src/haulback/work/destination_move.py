@@ -6,6 +6,7 @@ from haulback.contract.destination_move import DestinationMoveOrder
 from haulback.errors import Conflict
 from haulback.repository import manifest as manifests
 from haulback.repository.names import exists
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext, TaskWork
 
 _NAMED = 5
@@ -24,10 +25,11 @@ def run(context: TaskContext) -> Results:
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise Conflict(
-            f"{len(missing)} backups are missing there: {', '.join(missing[:_NAMED])}{more}; "
-            "copy the whole repository, then move the destination"
+            f"the new place lacks {counted(len(missing), 'backup')}: "
+            f"{', '.join(missing[:_NAMED])}{more}; copy the whole repository, then move the "
+            "destination"
         )
-    context.log(f"{count} expected backups were found")
+    context.log(f"{counted(count, 'expected backup')} found at the new place")
     return {"repository": repository.guid} | context.repositories.space(order.destination)
 
 

@@ -108,7 +108,7 @@ class _Export:
         for view, plan in list(zip(views, plans, strict=True))[:_NAMED]:
             self._context.log(f"disk {view.disk.name}: {units.size(view.source.size)}, {plan.text}")
         if len(views) > _NAMED:
-            self._context.log(f"and {len(views) - _NAMED} more disks")
+            self._context.log(f"and {units.counted(len(views) - _NAMED, 'more disk')}")
         self._context.progress.expect(sum(plan.bytes for plan in plans))
 
     def _read(self, snapshot: Snapshot, taken: int) -> Draft:
@@ -161,14 +161,15 @@ def plan_of(view: DiskView) -> DiskPlan:
     changed = places = 0
     for extent in view.changed:  # a large disk has millions of extents
         changed, places = changed + extent.length, places + 1
-    return DiskPlan(changed, f"{units.size(changed)} changed in {places} places will be read")
+    extents = units.counted(places, "extent")
+    return DiskPlan(changed, f"{units.size(changed)} changed in {extents} will be read")
 
 
 def _reuse(manifest: Manifest) -> str:
     """A part of a sentence about the newly stored bytes."""
-    text = f"{units.size(manifest.stored)} are stored anew"
+    text = f"{units.size(manifest.stored)} of new data stored"
     if manifest.stored < manifest.read:
-        text += ", the rest is known to the repository or was compressed"
+        text += ", the rest was deduplicated or compressed"
     return text
 
 

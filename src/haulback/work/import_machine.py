@@ -17,6 +17,7 @@ from haulback.transfer.restore import (
     import_machine,
     wanted_of,
 )
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.locations import OpenLocation, read_at_any, read_from
 from haulback.work.support.machine_mark import MARK
@@ -105,7 +106,7 @@ def _tell_plan(context: TaskContext, manifest: Manifest) -> None:
     how = "over the original machine" if order.replaces else "as a new machine"
     context.log(
         f"backup {manifest.backup} of {manifest.entity_name} ({manifest.type}, "
-        f"{len(manifest.disks)} disks) is restored {how}"
+        f"{counted(len(manifest.disks), 'disk')}) is restored {how}"
     )
     if order.skip:
         context.log(f"disks that were left out on request: {', '.join(order.skip)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulback.contract.inventory_sync import InventorySyncOrder
 from haulback.drivers.hypervisor import HypervisorResource as Seat
 from haulback.drivers.hypervisor import Inventory
+from haulback.units import counted
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import failure_row, location_row, machine_row
@@ -32,7 +33,8 @@ def run(context: TaskContext) -> Results:
 def _tell(context: TaskContext, inventory: Inventory) -> None:
     """Log the number of machines, and their disks that backups leave out."""
     machines = inventory.machines
-    context.log(f"{len(machines)} machines were found, {len(inventory.problems)} cannot be read")
+    listed = counted(len(machines), "machine")
+    context.log(f"{listed} listed, {len(inventory.problems)} more cannot be read")
     lacking = [machine for machine in machines if machine.apart]
     for machine in lacking[:_NAMED]:
         parts = ", ".join(part.name for part in machine.apart)

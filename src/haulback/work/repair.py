@@ -9,6 +9,7 @@ import msgspec
 from haulback.contract.repair import RepairOrder
 from haulback.repository.repair import RepairContext, repair
 from haulback.repository.resources import Resources
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import complete_report
 from haulback.work.support.family_slot import let_family_open
@@ -38,7 +39,9 @@ def run(context: TaskContext) -> Results:
     with phase(context, "the repository was checked" + (" and repaired" if order.apply else "")):
         done = repair(repository, repair_context, apply=order.apply)
     verb = "done" if done.is_applied else "would be done"
-    context.log(f"{len(done.actions)} repairs {verb}, {len(done.losses)} backups lose data")
+    context.log(
+        f"{counted(len(done.actions), 'repair')} {verb}; backups that lose data: {len(done.losses)}"
+    )
     for action in done.actions[:_SAID]:
         context.log(f"{verb}: {action}")
     for loss in done.losses[:_SAID]:
@@ -60,7 +63,7 @@ def _users(context: TaskContext, destination: str) -> Set[str]:
     Raises Cancelled or Fenced.
     """
     if users := context.server.pins(destination):
-        reason = f"{len(users)} other tasks use the repository; the wait ends with them"
+        reason = f"{counted(len(users), 'other task')} may still use the damaged packs"
         pause(context, _PATIENCE, reason, lambda: not context.server.pins(destination))
         users = context.server.pins(destination)
     return users

@@ -53,7 +53,9 @@ def _check(context: TaskContext, order: RestoreOrder) -> Results:
         if not order.others:
             raise
     checked = read_at_any(context, first, order.others, partial(_check_together, context))
-    context.log("each location lacks data: the restore takes every chunk from where it can be read")
+    context.log(
+        "each location lacks data: the restore reads every chunk from a location that has it"
+    )
     return checked
 
 
@@ -83,8 +85,9 @@ def _expect(context: TaskContext, location: OpenLocation) -> int:
     total = sum(disk.map.size for disk in disks)
     context.progress.expect(total)
     context.log(
-        f"backup {manifest.backup} of {manifest.entity_name} ({manifest.type}, {len(disks)} disks, "
-        f"{units.size(total)}) is read from {location.place.destination.name}"
+        f"backup {manifest.backup} of {manifest.entity_name} ({manifest.type}, "
+        f"{units.counted(len(disks), 'disk')}, {units.size(total)}) is read from "
+        f"{location.place.destination.name}"
     )
     return total
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
 from haulback.drivers.hypervisor import MachineSource, Problem
 from haulback.errors import HaulbackError, NotFound
+from haulback.units import counted
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import failure_row, machine_row
@@ -23,7 +24,7 @@ def run(context: TaskContext) -> Results:
             machines.check()  # the machine's location exists, but the machine is unreadable
             context.log(f"{uuid}: {error.message}")
             unreadable.append(failure_row(Problem(uuid, error.message, uuid)))
-    context.log(f"{len(reports)} of {len(order.uuids)} machines were read")
+    context.log(f"{len(reports)} of {counted(len(order.uuids), 'machine')} read")
     results: Results = {"machines": reports, "unreadable": unreadable}
     return results | (_whole_look(context, machines, missing, unreadable) if missing else {})
 

@@ -12,6 +12,7 @@ from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.drivers.hypervisor import Machine, MachineSource
 from haulback.errors import HaulbackError, NotFound
 from haulback.retry import Backoff, retry
+from haulback.units import counted
 from haulback.wire import JsonObject
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
@@ -30,8 +31,8 @@ def run(context: TaskContext) -> Results:
         removed += _sweep_destination(context, destination)
     places = len(context.order.hypervisors) + len(context.order.destinations)
     context.log(
-        f"{removed} leftovers of dead attempts were removed, {len(left)} of them in staging; "
-        f"{places} hypervisors and destinations were checked"
+        f"{counted(removed, 'leftover')} of dead attempts removed, {len(left)} of them in staging; "
+        f"hypervisors and destinations checked: {places}"
     )
     return {"removed": removed, "held": {guid: entry for guid, entry in held.items() if entry}}
 

@@ -32,7 +32,8 @@ def run(context: TaskContext) -> Results:
         context.progress.confirm()
         with phase(context, f"the backup was published on {order.destination.name}") as storing:
             manifest = store_machine(repository, folder, draft, context.disk, order.lock)
-            storing.moved, storing.result = manifest.stored, f"{len(draft.packs)} packs"
+            storing.moved = manifest.stored
+            storing.result = units.counted(len(draft.packs), "pack")
     except NotFound:
         context.log("an earlier attempt published the backup already")
         manifest = _stored_before(repository, order)
@@ -99,7 +100,7 @@ def _release(context: TaskContext) -> None:
             if is_mine:
                 context.machines.open(order.hypervisor).drop_checkpoints(order.uuid, keep)
     except HaulbackError as error:
-        context.log(f"the replaced checkpoint is dropped later: {error.message}")
+        context.log(f"the replaced checkpoint is removed later: {error.message}")
 
 
 def tidy(context: TaskContext) -> None:

@@ -17,7 +17,7 @@ def run(context: TaskContext) -> Results:
     if order.hypervisor:
         _end_machines(context, context.machines.open(order.hypervisor), order)
     met = context.mounts.end(order.mount)
-    context.log(f"mount {order.mount} has ended; its backup stays as it was")
+    context.log(f"mount {order.mount} has ended; its backup is unchanged")
     return {"unmounted": True, **as_results(met)}
 
 
@@ -30,15 +30,17 @@ def _end_machines(context: TaskContext, machines: MachineSource, order: UnmountO
         return  # the hypervisor is reached by SSH now: no machine there runs from a mount here
     users = machines.on_share(context.mounts.socket(order.mount))
     if foreign := [machine.name for machine in users if MARK not in machine.definition]:
-        raise Conflict(f"{', '.join(foreign)}: runs from this backup, and no IMPORT created it")
+        raise Conflict(
+            f"{', '.join(foreign)}: runs from this backup, and Haulback did not create the machine"
+        )
     target = capability(machines, MachineTarget)
     for machine in users:
         try:
             target.remove(machine.uuid)
         except SourceChanged as error:
-            remedy = "or move it off its backup (POST /tasks/live-migration)"
+            remedy = "or move the machine to its own storage (POST /tasks/live-migration)"
             raise SourceChanged(f"{error.message}; {remedy}") from None
-        context.log(f"{machine.name} ran from this backup, and was removed with its own writes")
+        context.log(f"{machine.name} ran from this backup, and was removed with its changes")
 
 
 WORK = TaskWork("UNMOUNT", UnmountOrder, run)

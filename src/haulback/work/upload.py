@@ -7,6 +7,7 @@ from itertools import chain
 
 from haulback.contract.upload import UploadOrder
 from haulback.drivers.capabilities import GuestOperations, capability
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.phases import phase
 
@@ -21,7 +22,9 @@ def run(context: TaskContext) -> Results:
     whole = _metered(context, chain((first,), parts))
     with (
         context.machines.lock(order.hypervisor, order.uuid),  # a frozen guest accepts no files
-        phase(context, f"{len(order.paths)} paths were copied into {order.folder} of the guest"),
+        phase(
+            context, f"{counted(len(order.paths), 'path')} copied to {order.folder} of the guest"
+        ),
     ):
         machines.unpack(order.uuid, whole, order.folder, f".haulback-{context.guid}.tar")
     return {"uploaded": len(order.paths)}

@@ -11,7 +11,7 @@ from haulback.errors import Damaged, NotFound
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.verify import CheckOrder, Depth, Share, VerifyReport, verify
-from haulback.units import GIB, size
+from haulback.units import GIB, counted, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import CompletedReport, complete_report
@@ -78,19 +78,18 @@ def _tell(context: TaskContext, report: VerifyReport, complete: CompletedReport)
     """Log the outcome of the task."""
     count = report.backups - len(report.unlooked)
     context.log(
-        f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
-        f"{count} backups checked, {len(complete.unknown)} of all are unknown to the catalogue"
+        f"{counted(report.groups, 'group')} read, {size(report.bytes)} of {size(report.total)}; "
+        f"{counted(count, 'backup')} checked; unknown to the catalogue: {len(complete.unknown)}"
     )
     if report.unlooked:
-        context.log(
-            f"the time was not enough: the next VERIFY begins with {len(report.unlooked)} backups"
-        )
+        left = counted(len(report.unlooked), "backup")
+        context.log(f"the time limit left {left} unchecked: the next VERIFY begins with them")
     if complete.told and not report.unlooked:
         context.log(complete.report.findings[0])
     for text in report.findings[:100]:
         context.log(f"damaged: {text}")
     for name in report.strangers[:20]:
-        context.log(f"{name} is no object of the repository and is ignored")
+        context.log(f"{name} is a foreign file in the repository and is ignored")
 
 
 def _budget(order: VerifyOrder, total: int) -> int | None:

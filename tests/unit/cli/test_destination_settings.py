@@ -35,7 +35,7 @@ ATTIC = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
 
 def test_a_type_is_named_in_any_case_and_a_setting_by_its_likely_name():
     assert chosen("s3") is chosen("S3")
-    with pytest.raises(Malformed, match="'bandwidth' may be meant"):
+    with pytest.raises(Malformed, match="did you mean 'bandwidth'"):
         read_settings(chosen("S3"), None, ["bandwith=20M"], [])
 
 
@@ -97,9 +97,9 @@ def test_a_repository_is_opened_from_a_folder_or_from_a_file_with_settings(tmp_p
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "no file with the settings"),
-        ("\0", "no file with the settings"),
-        ("[]", "no JSON object"),
+        ("", "does not hold the settings"),
+        ("\0", "does not hold the settings"),
+        ("[]", "must hold a JSON object"),
         ('{"type": "TAPE"}', "type: 'TAPE'"),
         ('{"type": "FILESYSTEM"}', "path: name a folder"),
         ('{"type": "FILESYSTEM", "path": "/srv", "bucket": "b"}', "bucket: a destination"),

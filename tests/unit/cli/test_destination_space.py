@@ -18,7 +18,7 @@ def test_the_sentences_name_the_bytes_the_growth_and_the_limits():
     space.quota, space.minimumFree, space.waits = 4 * GIB, GIB, "the quota is reached"
     held, locked, growth, quota, free, waits = sentences("bd", space)
     assert held.startswith("bd holds 3 GiB; backups use 2 GiB (clean-up of 19")
-    assert locked == "1 GiB that no backup needs are under lock"
+    assert locked == "1 GiB that no backup needs are under an object lock"
     assert growth == "it grows by -1 MiB a day"
     assert (quota, free) == ("new backups may fill 4 GiB", "new backups leave 1 GiB free")
     assert waits == "new backups wait: the quota is reached"

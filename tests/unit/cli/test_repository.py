@@ -156,7 +156,7 @@ def test_a_backup_is_forgotten_and_a_missing_one_given_up(
     )
     said = capsys.readouterr().out
     assert f"{made.backup.backup} is deleted" in said
-    assert f"{missing} is missing, and is given up" in said
+    assert f"{missing} is missing and is given up" in said
     assert list(made.repository.backups()) == []
 
 

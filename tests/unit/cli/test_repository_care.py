@@ -20,7 +20,7 @@ from haulback.repository.keys import Secret
 from haulback.repository.owners import OwnerRecord
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
-from haulback.units import MIB
+from haulback.units import MIB, counted
 from tests.unit.repository.scene import MemoryDisk, back_up, noise
 
 YES = Consent(yes=True)
@@ -80,7 +80,7 @@ def test_damage_is_listed_with_a_stranger_and_the_exit_code_is_1(
     damaged(care.verify_command, made.folder, record=record, key_file=made.key)
     said = capsys.readouterr().out
     assert "DAMAGED  " in said
-    assert "STRANGER packs/no pack is not an object" in said
+    assert "FOREIGN  packs/no pack is not a file" in said
     assert "`haulback repository repair` lists the possible repairs" in said
 
 
@@ -89,7 +89,7 @@ def test_a_whole_repository_needs_no_repair(made: Made, capsys: Out):
     care.repair_command(made.folder, key_file=made.key)
     said = capsys.readouterr().out
     assert "nothing to repair" in said
-    assert "STRANGER packs/no pack" in said
+    assert "FOREIGN  packs/no pack" in said
 
 
 def test_a_repair_is_listed_first_and_carried_out_on_demand(made: Made, capsys: Out):
@@ -141,7 +141,8 @@ def test_a_dry_run_of_a_clean_up_names_the_bytes_that_it_frees(
     said = capsys.readouterr().out
     assert (names(made), stored_bytes(made)) == (there, before)
     assert re.search(
-        rf"none of its {1 + shared} backups needs is deleted: \d packs, about \d", said
+        rf"no backup needs is deleted: \d packs?, about \d.*; {counted(1 + shared, 'backup')} kept",
+        said,
     )
     preview = preview_clean_up(made.repository, empty(tmp_path), Resources(pool))
     care.clean(made.folder, work=tmp_path, key_file=made.key, consent=YES)

@@ -97,7 +97,9 @@ def test_details_of_another_form_are_left_out(web: Web, client: Client, details:
 def test_an_error_of_a_proxy_is_told_from_one_of_the_server(web: Web, client: Client, status: int):
     for body in ({"error": "upstream"}, b"<html>Bad Gateway</html>"):
         web.says(body, status)
-        with pytest.raises(Unavailable, match=f"^a proxy in front of the server answered {status}"):
+        with pytest.raises(
+            Unavailable, match=f"^a proxy in front of the server answered with status {status}"
+        ):
             client.api.get("/x")
 
 
@@ -124,7 +126,9 @@ def test_an_unknown_error_is_an_error_all_the_same(web: Web, client: Client):
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b'"x"'])
 def test_an_error_without_a_reason_names_its_status(web: Web, client: Client, body: bytes):
     web.says(body, 500)
-    with pytest.raises(Unavailable, match=r"^the server answered status 500 without a reason$"):
+    with pytest.raises(
+        Unavailable, match=r"^the server answered with status 500 and without a message;"
+    ):
         client.api.get("/x")
 
 

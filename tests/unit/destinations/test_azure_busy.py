@@ -19,6 +19,6 @@ def test_the_pause_that_a_busy_account_asks_for_is_in_the_error():
         settings = AzureSettings(
             account="acct", container="vault", endpoint=f"{proxy.url}/acct", accountKey=key
         )
-        with pytest.raises(Unavailable, match="asks for a pause") as caught:
+        with pytest.raises(Unavailable, match="limits the rate") as caught:
             Azure(settings).load("packs/a")
     assert caught.value.details["retryAfter"] == 7

@@ -98,7 +98,7 @@ def test_a_web_page_in_place_of_an_object_is_no_damage(proxy, bucket, name):
 def test_a_conflict_of_requests_is_no_existing_object(proxy, bucket):
     store, waits = behind(proxy, bucket), list[float]()
     proxy.plan = once(HttpFault.CONFLICT, "PUT")
-    with pytest.raises(Unavailable, match="met another request"):
+    with pytest.raises(Unavailable, match="another request changed"):
         store.store("manifests/a", b"mine")
     proxy.plan = once(HttpFault.CONFLICT, "PUT")
     patient(store, waits).store("manifests/a", b"mine")

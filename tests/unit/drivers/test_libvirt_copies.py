@@ -661,7 +661,7 @@ def test_a_medium_and_a_lun_are_those_that_the_machine_has_now():
     assert ORIGINAL not in said(root)
     root, told = over_itself(machine(lun), machine(drive))  # the device is not there any more
     assert ORIGINAL not in said(root)
-    assert told[-1].startswith("sdb is left out: the machine no longer has this device")
+    assert told[-1].startswith("sdb is left out: the device was removed")
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -85,7 +85,9 @@ def test_the_filter_of_a_copy_lets_the_addresses_of_the_copy_pass():
     text, told = domain(devices=filtered(**kept, **held)), []
     root = composed(text, fresh=True, tell=told.append)
     assert parameters(root) == list(kept.items())
-    assert told == ["the filter of a network card learns its addresses: the copy has other ones"]
+    assert told == [
+        "the filter of a network card learns its addresses anew: the copy has other addresses"
+    ]
     for standing in ({}, {"now": text}):
         assert parameters(composed(text, OLD, **standing)) == list((kept | held).items())
     free = {"CTRL_IP_LEARNING": "dhcp", "DHCPSERVER": "10.0.0.1"}
@@ -108,8 +110,10 @@ def test_a_copy_has_no_metadata_by_which_other_programs_know_the_original():
     nova = "<n:instance xmlns:n='http://openstack.org/nova'><n:port uuid='p'/></n:instance>"
     text, told = domain(f"<metadata>{system}{nova}<plain/></metadata>"), []
     root = composed(text, fresh=True, tell=told.append)
-    assert [one.tag.rpartition("}")[2] for one in root.find("metadata")] == ["libosinfo"]
-    assert told == ["the metadata of other programs is left out: it names the original"]
+    assert [item.tag.rpartition("}")[2] for item in root.find("metadata")] == ["libosinfo"]
+    assert told == [
+        "the metadata of other programs is left out, because this metadata names the original"
+    ]
     for standing in ({}, {"now": text}):
         assert len(composed(text, OLD, **standing).findall("metadata/*")) == 3
 
@@ -180,7 +184,7 @@ def test_every_restored_machine_is_of_another_generation(standing: dict):
     told: list[str] = []
     root = composed(domain(f"<genid>{GENERATION}</genid>"), **standing, tell=told.append)
     assert (root.find("genid") is not None, root.findtext("genid")) == (True, "")
-    new = "the generation id (genid) is new: the guest learns from it that it went back"
+    new = "the generation id (genid) is new: it tells the guest that its disks went back in time"
     assert told == ([] if standing.get("fresh") else [new])
     assert composed(domain(), **standing, tell=told.append).find("genid") is None
     assert told.count(new) <= 1

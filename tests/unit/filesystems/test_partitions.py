@@ -300,8 +300,8 @@ def test_a_disk_with_an_unreadable_spot_hides_no_other_disk():
     ("at", "mark", "reason"),
     [
         (510, b"\x55\xaa", "its partition table (MBR) has no partitions"),
-        (508, b"\xda\xbe", "its partition table (Sun) is of a kind that is not read"),
-        (512, b"PM\0\0", "its partition table (Apple) is of a kind that is not read"),
+        (508, b"\xda\xbe", "Haulback cannot read the kind of its partition table (Sun)"),
+        (512, b"PM\0\0", "Haulback cannot read the kind of its partition table (Apple)"),
     ],
 )
 def test_a_disk_without_partitions_names_its_table(at: int, mark: bytes, reason: str):

@@ -52,7 +52,7 @@ def test_the_pin_allows_exactly_the_nodes_that_reach_all_places(first, second):
 def test_a_missing_link_names_the_node_that_reaches_one_place_and_not_the_other():
     text = reach.missing_link((hypervisor({"a"}), destination({"b", "c"})), NAMES)
     assert text == (
-        "no node reaches all: node n1 reaches hypervisor hv but not destination vault; "
+        "no node reaches all of them: node n1 reaches hypervisor hv but not destination vault; "
         "node n2 reaches destination vault but not hypervisor hv; "
         "node n3 reaches destination vault but not hypervisor hv"
     )

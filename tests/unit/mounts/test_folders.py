@@ -34,7 +34,7 @@ def test_only_a_new_or_empty_folder_is_taken(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(Conflict, match="not an empty folder"):
             folders.check([PublishedFolder(f"{tmp_path}/{name}")], [tmp_path])
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(Conflict, match="not writable"):
+    with pytest.raises(Conflict, match="the node cannot write"):
         folders.check([PublishedFolder(f"{tmp_path}/new/below")], [tmp_path])
 
 

@@ -133,7 +133,7 @@ def test_damage_that_a_store_does_not_take_is_told_at_once_and_recorded_later(
     mounted.watch.look()
     [report] = reports(mounted)
     assert [loss.backup for loss in report.losses] == [mounted.spec.backup]
-    assert "takes no record" in report.findings[0]
+    assert "cannot be recorded" in report.findings[0]
     (folder / "damage").unlink()
     mounted.watch.look()
     assert not mounted.site.opened("first").damage()  # the store is not asked at each look

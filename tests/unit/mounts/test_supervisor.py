@@ -44,7 +44,7 @@ def test_a_name_that_is_no_guid_leads_to_no_folder(mounts: MountSupervisor, guid
 def test_a_mount_that_does_not_run_has_no_files(mounts: MountSupervisor):
     guid = new_guid()
     with pytest.raises(NotFound, match=guid), mounts.browser(guid):
-        pytest.fail("nothing is mounted")
+        pytest.fail("has no mount")
     mounts.end(guid)
 
 

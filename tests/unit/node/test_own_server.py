@@ -37,10 +37,10 @@ def test_a_copy_is_a_disk_until_it_was_read(tmp_path: Path):
         ([b"\n", b'{"code":"unavailable","message":"pg_dump is old"}\n'], Unavailable, "pg_dump"),
         ([b'{"size":9}\nabc'], Unavailable, "sent 3 of 9 bytes"),
         ([b'{"size":3}\nabcd'], Unavailable, "sent 4 of 3 bytes"),
-        ([b"\n\n"], Unavailable, "ended early"),
-        ([b"no line of JSON\n"], Unavailable, "ended early"),
-        ([b"x" * 5000], Unavailable, "ended early"),
-        ([b'{"size":9007199254740992}\n'], OutOfSpace, "make room"),
+        ([b"\n\n"], Unavailable, "closed early"),
+        ([b"no line of JSON\n"], Unavailable, "closed early"),
+        ([b"x" * 5000], Unavailable, "closed early"),
+        ([b'{"size":9007199254740992}\n'], OutOfSpace, "free some space"),
     ],
 )
 def test_a_copy_that_fails_leaves_no_file(

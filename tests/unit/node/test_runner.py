@@ -248,7 +248,7 @@ def test_the_log_names_the_start_of_an_attempt_and_the_causes_of_its_error(home:
 
     server = Server()
     assert told(server, home, run) == ["FAILED"]
-    assert server.lines[0].startswith("attempt 1 begins on ")
+    assert server.lines[0].startswith("attempt 1 starts on ")
     assert server.lines[-1] == "caused by OSError: Input/output error"
 
 

@@ -30,7 +30,7 @@ def test_an_export_does_not_begin_when_staging_is_full(
 ):
     home.check_space()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100, 99, homes.RESERVE - 1))
-    with pytest.raises(OutOfSpace, match="make room"):
+    with pytest.raises(OutOfSpace, match="free some space"):
         home.check_space()
 
 

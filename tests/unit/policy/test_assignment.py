@@ -161,12 +161,14 @@ def test_a_list_of_expressions_is_bounded():
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("(", "missing ): ("), ("é(", "missing ): é("), ("\udc80", "a character is no text")],
+    [("(", "missing ): ("), ("é(", "missing ): é("), ("\udc80", "a character is not valid text")],
 )
 def test_the_reason_of_the_engine_is_told_as_text(text, reason):
     with pytest.raises(Malformed) as caught:
         NamePatterns([text], "list")
-    assert caught.value.message == (f"list[0]: {text!r} is no regular expression of RE2: {reason}")
+    assert caught.value.message == (
+        f"list[0]: {text!r} is not a regular expression of RE2: {reason}"
+    )
 
 
 def test_expressions_that_fit_the_memory_of_the_engine_one_by_one_match_together():
@@ -187,7 +189,7 @@ def test_an_empty_list_matches_no_name_and_a_longest_expression_is_read():
     for wrong in ("", "x" * (LONGEST + 1)):
         with pytest.raises(Malformed) as caught:
             NamePatterns([wrong], "list")
-        assert caught.value.message == f"list[0]: 1 to {LONGEST} characters"
+        assert caught.value.message == f"list[0]: give 1 to {LONGEST} characters"
         assert caught.value.details == {"field": "list[0]"}
     with pytest.raises(Malformed, match=rf"^list: at most {MOST} expressions$") as caught:
         NamePatterns(["a"] * (MOST + 1), "list")

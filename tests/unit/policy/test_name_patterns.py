@@ -19,7 +19,7 @@ LARGE = "(?i:ä){1000}"  # takes about 30 KiB of the engine's memory
 
 def test_an_expression_that_needs_more_than_a_mebibyte_is_refused():
     assert NamePatterns([LARGE * 20]).match("Ä" * 20_000)
-    with pytest.raises(Malformed, match=r"tags\[0\].*is no regular expression of RE2"):
+    with pytest.raises(Malformed, match=r"tags\[0\].*is not a regular expression of RE2"):
         NamePatterns([LARGE * 40], "tags")
 
 

@@ -52,6 +52,6 @@ def test_a_mistake_names_its_field_and_the_first_characters_of_the_part():
     with pytest.raises(Malformed) as refused:
         read_keeps("7d," + "x" * 21)
     assert refused.value.message == (
-        f"keep: {'x' * 20!r} is no number with d, w, m or y; write 7d,4w,12m,3y"
+        f"keep: {'x' * 20!r} is not a number with d, w, m or y; write 7d,4w,12m,3y"
     )
     assert refused.value.details == {"field": "keep"}

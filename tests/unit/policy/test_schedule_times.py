@@ -58,7 +58,7 @@ def test_a_schedule_runs_by_the_clocks_of_its_zone():
 
 @pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "x" * 61])
 def test_a_zone_that_the_machine_does_not_know_gives_no_timetable(zone: str):
-    with pytest.raises(ValueError, match=rf"^there is no zone '{zone[:60]}'$"):
+    with pytest.raises(ValueError, match=rf"^there is no time zone '{zone[:60]}'$"):
         timetable(schedule(timeZone=zone))
 
 
@@ -126,7 +126,7 @@ def test_a_cron_expression_replaces_the_other_times():
 
 @pytest.mark.parametrize("text", ["", "0 22 * *", "0 0 22 * * *", "x" * 61])
 def test_a_cron_expression_has_five_fields(text: str):
-    words = rf"^the cron expression '{text[:60]}' has not five fields$".replace("*", r"\*")
+    words = rf"^the cron expression '{text[:60]}' does not have five fields$".replace("*", r"\*")
     with pytest.raises(ValueError, match=words):
         timetable(schedule(cron=text))
 

@@ -190,7 +190,7 @@ def test_a_number_out_of_range_is_refused_with_its_member(name: str):
     for wrong in (-1, most + 1):
         with pytest.raises(Malformed) as told:
             terms.check(rule(**{"keepDaily": 1, name: wrong}), FIELD)
-        assert told.value.message == f"{FIELD}.{name}: 0 to {most}"
+        assert told.value.message == f"{FIELD}.{name}: send a number from 0 to {most}"
         assert told.value.details == {"field": f"{FIELD}.{name}"}
 
 
@@ -251,7 +251,7 @@ def test_limits_that_have_no_effect_are_warned_about():
 
 def test_keeps_that_have_no_effect_are_warned_about():
     [warning] = terms.warnings(rule(keepOthers=True, keepDaily=1))
-    assert warning == "no count and no age limits the backups: the keeps remove nothing"
+    assert warning == "neither a count nor an age limits the backups: the keeps remove nothing"
     assert list(terms.warnings(rule(keepOthers=True))) == []
     assert list(terms.warnings(rule(keepDaily=1))) == []
     assert list(terms.warnings(rule(keepOthers=True, keepDaily=1, retentionKeepLastNFull=3))) == []
@@ -263,7 +263,7 @@ def test_keeps_that_have_no_effect_are_warned_about():
 def test_an_age_below_an_hour_is_taken_for_another_unit(name: str):
     for age in (1, 3_599_999):
         assert list(terms.warnings(rule(**{name: age}))) == [
-            f"{name} is {age} ms, less than an hour: ages are milliseconds"
+            f"{name} is {age} ms, less than an hour: give ages in milliseconds"
         ]
     assert list(terms.warnings(rule(**{name: 3_600_000}))) == []
     assert list(terms.warnings(rule(**{name: 0, "keepDaily": 1}))) == []

@@ -140,7 +140,7 @@ def test_a_repeated_store_whose_index_is_lost_makes_it_anew_from_its_packs(
 def test_a_repeated_store_whose_packs_are_lost_fails(half_stored, folder, repository, tmp_path):
     for item in list(folder.list("packs")):
         folder.delete(item.name)
-    with pytest.raises(Damaged, match="vanished"):
+    with pytest.raises(Damaged, match="disappeared"):
         repository.publish(tmp_path / "dead", half_stored[0])
     with pytest.raises(NotFound):
         repository.manifest(BACKUP)

@@ -164,7 +164,7 @@ def test_a_damaged_newest_record_stops_writers_and_is_taken_over(
     path = folder.root / "owners" / "00000001"
     path.chmod(0o600)
     path.write_bytes(b"rot" * 50)
-    with pytest.raises(Damaged, match="take it over"):
+    with pytest.raises(Damaged, match="take the destination over"):
         owned(repository, A).begin_writing()
     assert list(repository.owners.problems()) == ["owners/00000001"]
     assert repository.owners.take_over(taking(A, "t1")).number == 2

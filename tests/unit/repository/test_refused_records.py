@@ -1,4 +1,4 @@
-"""Damage in a destination that takes no record of damage: the report alone tells the server."""
+"""Damage that cannot be recorded on its destination: the report alone tells the server."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_reader_reports_damage_that_the_store_does_not_record(site, pool, refu
     report = report_damage("d", opened, ReadBackups([backup.backup]), lambda: ("RESTORE", 1))
     assert [(loss.backup, len(loss.disks)) for loss in report.losses] == [(backup.backup, 1)]
     assert report.objects
-    assert "takes no record" in report.findings[0]
+    assert "cannot be recorded" in report.findings[0]
     assert not site.opened("first").damage()
 
 

@@ -76,7 +76,7 @@ def test_a_store_whose_clock_stands_still_is_given_up(bucket):
     repository = opened(bucket)
     time = StoreTime(repository.destination, repository.keys, DELAY, lambda _: None)
     notice = pending_deletes.add(repository.destination, repository.keys, (), None)
-    with pytest.raises(Unavailable, match="stands still"):
+    with pytest.raises(Unavailable, match="does not advance"):
         time.let_be_seen(notice)
 
 

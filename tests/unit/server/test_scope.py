@@ -85,14 +85,14 @@ def test_a_record_is_not_given_to_a_project_out_of_reach():
         with pytest.raises(Forbidden) as told:
             scope.owner("pz" * 50)
         assert told.value.details == {"field": "project"}
-        assert told.value.message == f"project: {'pz' * 40!r} is not a project of yours"
+        assert told.value.message == f"project: {'pz' * 40!r} is not among your projects"
 
 
 def test_a_narrowed_caller_names_the_project_of_a_new_record():
     for scope in (Scope(frozenset({"pa", "pb"})), Scope(frozenset({"pa"}), "pa")):
         with pytest.raises(Malformed) as told:
             scope.owner("")
-        assert told.value.message == "project: name the one of your projects"
+        assert told.value.message == "project: name one of your projects"
         assert told.value.details == {"field": "project"}
     with pytest.raises(Malformed):
         Scope(frozenset({"pa", "pb"})).owner(None)

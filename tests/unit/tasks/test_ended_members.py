@@ -245,7 +245,7 @@ def test_a_task_that_is_queued_again_waits_in_an_open_window_and_names_the_reaso
     assert written(outcome) == {
         "t": {
             "state": "QUEUED",
-            "status_info": "its node restarted; waiting to run again",
+            "status_info": "its node restarted; the task waits for another attempt",
             "ready": True,
             "window_start": NOW - 10,
             "window_end": NOW + 7_000,

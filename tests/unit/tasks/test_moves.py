@@ -23,7 +23,9 @@ def test_a_user_makes_the_allowed_moves_only(now: State, to: State):
     elif to in BY_NODES:
         with pytest.raises(Forbidden) as told:
             check_move(now, to)
-        assert told.value.message == f"only the node that runs a task may set it {to.value}"
+        assert (
+            told.value.message == f"only the node that runs the task may set the state {to.value}"
+        )
     else:
         with pytest.raises(Conflict) as told:
             check_move(now, to)
@@ -31,7 +33,7 @@ def test_a_user_makes_the_allowed_moves_only(now: State, to: State):
 
 
 def test_a_refused_move_says_whether_the_state_is_final():
-    with pytest.raises(Conflict, match=r"^the task is FAILED, which is final$"):
+    with pytest.raises(Conflict, match=r"^the task is FAILED, which is a final state$"):
         check_move(State.FAILED, State.CANCELLED)
     with pytest.raises(Conflict, match=r"^a task cannot go from RUNNING to QUEUED$"):
         check_move(State.RUNNING, State.QUEUED)

@@ -243,5 +243,5 @@ def test_a_backup_is_stored_although_its_index_cannot_be_merged(
 
     monkeypatch.setattr(site.repository, "merge_index", away)
     manifest = site.back_up()
-    assert "index merge postponed: the destination does not answer" in caplog.text
+    assert "the merge of index files is postponed: the destination does not answer" in caplog.text
     assert site.restored(manifest) == site.now()

@@ -84,8 +84,8 @@ def refused(value: Any, kind: Any, field: str = "f") -> Malformed:
         (
             {"name": "new"},
             Ref,
-            'f: {"name":"new"} has no guid; add the record by its own request first, '
-            "then name its guid",
+            'f: {"name":"new"} has no guid; add the record by a request of its own first, '
+            "then send its guid",
         ),
         ({"guid": 5}, Ref, 'f: {"guid":5} is not a guid, or an object with one'),
         (5, Choice, "f: 5 is not a guid, or an object with one"),

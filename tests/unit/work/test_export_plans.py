@@ -28,5 +28,5 @@ def test_many_changed_places_take_no_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert plan.bytes == COUNT * 64 * KIB
-    assert "changed in 20000 places" in plan.text
+    assert "changed in 20000 extents" in plan.text
     assert peak < 16 * KIB

@@ -56,7 +56,7 @@ def test_a_repair_waits_for_a_verify_before_it_sets_a_damaged_pack_aside(
     work: Any = Repairing(site)
     results = repair.run(work)
     assert [name.split("/")[1] for name in results["aside"]] == ["packs"]
-    assert "waiting 60 s: 1 other tasks use the repository; the wait ends with them" in work.said
+    assert "waiting 60 s: 1 other task may still use the damaged packs" in work.said
 
 
 def test_a_repair_lets_the_key_of_the_first_destination_open_its_copies(

@@ -35,7 +35,10 @@ def decode(data: bytes) -> Definition:
     Raises Malformed with the bad member, its line if it has one, and the remedy.
     """
     if len(data) > LARGEST:
-        raise Malformed(f"{FILE} is larger than {LARGEST} bytes; it holds no disk, shorten it")
+        raise Malformed(
+            f"{FILE} is larger than {LARGEST} bytes; shorten the file, which describes the "
+            "machine and holds no data"
+        )
     try:
         whole = msgspec.json.decode(data, type=JsonObject)
         definition = msgspec.convert({**whole, "whole": whole}, Definition)

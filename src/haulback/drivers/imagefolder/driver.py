@@ -188,7 +188,11 @@ class ImageFolder:
         try:
             self._undo_revert(path)
         except HaulbackError as error:
-            log.warning("%s is kept for the next sweep: %s", path, error.message)
+            log.warning(
+                "%s could not be removed now and is left to the next clean-up: %s",
+                path,
+                error.message,
+            )
             return False
         return True
 
@@ -244,8 +248,8 @@ class ImageFolder:
         unread = ", ".join(f"{problem.where} ({problem.message})" for problem in self._scan()[1])
         more = f"; these folders cannot be read: {unread}"[:500] if unread else ""
         return NotFound(
-            f"no machine {uuid} in {self.root}{more}; correct `uuid` in its {FILE}, or put the "
-            "folder back"
+            f"no machine in {self.root} has the uuid {uuid}{more}; correct `uuid` in its "
+            f"{FILE}, or put its folder back"
         )
 
     def _unreadable(self, uuid: str) -> Malformed | None:
@@ -272,7 +276,9 @@ class ImageFolder:
         return matches
 
     def _ambiguous(self, uuid: str) -> Malformed:
-        return Malformed(f"several machines in {self.root} have the uuid {uuid}; give each its own")
+        return Malformed(
+            f"several machines in {self.root} have the uuid {uuid}; give each machine its own uuid"
+        )
 
     def _place(self, room: Path, wanted: Machine, attempt: str, overwrite: bool) -> Machine:
         """Give a complete machine its uuid, name and folder."""
@@ -393,13 +399,15 @@ def _refuse_if_written(folder: Path, definition: Definition) -> None:
 
 
 def _replaced(
-    found: Sequence[tuple[Path, Definition]], wanted: Machine
+    present: Sequence[tuple[Path, Definition]], wanted: Machine
 ) -> tuple[Path, Definition] | None:
     """The machine that an overwriting restore replaces: with that uuid, or else with that name."""
-    same = [one for one in found if one[1].uuid == wanted.uuid]
-    same = same or [one for one in found if one[1].name == wanted.name]
+    same = [old for old in present if old[1].uuid == wanted.uuid]
+    same = same or [old for old in present if old[1].name == wanted.name]
     if len(same) > 1:
-        raise Malformed(f"{len(same)} machines have the name {wanted.name!r}; give the uuid of one")
+        raise Malformed(
+            f"{len(same)} machines have the name {wanted.name!r}; name the uuid of the machine"
+        )
     return same[0] if same else None
 
 

@@ -256,7 +256,9 @@ def open_disk(path: Path) -> int:
     try:
         mode = os.fstat(place).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-            raise Malformed(f"{path} is neither a file nor a block device")
+            raise Malformed(
+                f"{path} is neither a file nor a block device; correct the path of the disk"
+            )
         return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     finally:
         os.close(place)

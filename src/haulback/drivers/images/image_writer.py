@@ -17,7 +17,9 @@ _READ_ONLY = ("qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", "parallels", "cloop",
 
 
 def restored_format(original: str) -> str:
-    """The format of a restored disk: its own, or qcow2 for a format that is only read."""
+    """The format of a restored disk: the format of the original, or qcow2 if Haulback only reads
+    that format.
+    """
     return "qcow2" if original in _READ_ONLY else original
 
 

@@ -96,7 +96,7 @@ def check(paths: Sequence[Path], name: str) -> None:
 
 
 def revert(paths: Sequence[Path], name: str, before: str) -> None:
-    """Revert all images to a snapshot, or none; the state before is kept as `before`."""
+    """Revert all images to a snapshot, or no image; the previous state is kept as `before`."""
     take(paths, before)
     try:
         _apply(paths, name)

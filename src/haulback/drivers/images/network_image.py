@@ -34,7 +34,7 @@ class NetworkImage(Image):
 
     @property
     def untracked(self) -> str:
-        return "a disk on a network is read whole while the machine is off"
+        return "a network disk is read whole while the machine is off"
 
     @property
     def is_raw(self) -> bool:

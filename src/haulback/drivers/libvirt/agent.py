@@ -37,7 +37,7 @@ _CLEAN = 'rm -f "$1"; find "$2" -maxdepth 1 -name ".haulback-*.tar" -mtime +0 -e
 
 
 class Agent:
-    """The agent of a running machine. Any call raises Unavailable when it does not respond."""
+    """The agent of a running machine; a call raises Unavailable if the agent does not respond."""
 
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
@@ -69,8 +69,8 @@ class Agent:
     def unpack(self, parts: Iterable[bytes], folder: str, name: str) -> None:
         """Unpack a tar in a folder of the guest; the folder is created if needed.
 
-        The tar is stored there as `name` meanwhile; a file of that name is overwritten. Raises
-        Malformed with the guest's message when unpacking fails.
+        The folder holds the tar as `name` until it is unpacked; a file of that name is overwritten.
+        Raises Malformed with the guest's message when unpacking fails.
         """
         place = f"{folder.rstrip('/')}/{name}"
         self._must('mkdir -p "$1"', 60, folder)
@@ -103,7 +103,9 @@ class Agent:
     def _must(self, script: str, seconds: int, *words: str) -> None:
         code, said = self.run(script, seconds, *words)
         if code:
-            raise Malformed(f"the guest says: {said.strip()[-500:] or f'it ended with {code}'}")
+            raise Malformed(
+                f"the command in the guest failed: {said.strip()[-500:] or f'exit code {code}'}"
+            )
 
     def _execute(
         self, command: str, arguments: JsonObject | None = None, seconds: int = 10

@@ -156,7 +156,11 @@ class Leftovers:
         try:
             step(note)
         except HaulbackError as error:
-            log.warning("%s is kept for the next sweep: %s", note, error.message)
+            log.warning(
+                "%s could not be removed now and is left to the next clean-up: %s",
+                note,
+                error.message,
+            )
             return False
         return True
 

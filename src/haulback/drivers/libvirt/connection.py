@@ -283,7 +283,10 @@ class Domain:
         end = time.monotonic() + _JOB_SECONDS
         while self.backup() is not None:
             if time.monotonic() > end:
-                raise Unavailable(f"{self.name}: its backup job does not end")
+                raise Unavailable(
+                    f"{self.name}: the backup job of the machine does not end; shut the "
+                    "machine down and start it again"
+                )
             time.sleep(0.02)
 
     def pull(self, device: str) -> None:

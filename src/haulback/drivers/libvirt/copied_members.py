@@ -196,7 +196,7 @@ def _card(element: ET.Element, copy: Copy) -> str | None:
         return f"its connection ({kind}) belongs to the original; name a network for the card"
     source = element.find("source")
     if kind == "direct" and source is not None and source.get("mode") == "passthrough":
-        return "it is a card of the host, used by the original only; name a network for the card"
+        return "it is a card of the host, which only the original uses; name a network for the card"
     if copy.fresh and element.find("virtualport[@type='midonet']") is not None:
         return "its port (midonet) belongs to the original; name a network for the card"
     only(element, _CARD)

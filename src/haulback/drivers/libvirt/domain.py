@@ -20,7 +20,7 @@ from haulback.wire import JsonObject
 _SPACE = "urn:haulback:machine:1"
 OURS = f"{{{_SPACE}}}machine"
 _NEXT = "the machine gets this disk at its next start"
-POOL = "a volume of a network pool, which can be read only while the machine runs"
+POOL = "a volume of a network pool, which Haulback can read only while the machine runs"
 _OFF = "only while the machine is off: "
 # Members of a disk element that are removed when the disk gets an image of its own.
 _ELSEWHERE = ("source", "backingStore", "mirror", "auth", "encryption", "shareable")

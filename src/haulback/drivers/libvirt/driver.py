@@ -72,8 +72,8 @@ _PATIENCE = Backoff(0.5, seconds=60.0)  # attempts to undo a revert
 WORK = Path("/var/tmp")  # folder for sockets and scratch files, which QEMU can write to
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNGUARDED = (
-    "no lock keeps other hosts from writing to the disk while it is read: such a write is not "
-    "noticed, only a start of the machine on its own host"
+    "no lock prevents other hosts from writing to the disk during the read; Haulback "
+    "detects only a start of the machine on its own host, not such a write"
 )
 _UNSAFE = re.compile(r"[^\w.()+-]")
 
@@ -90,7 +90,7 @@ class LibvirtHost:
         self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None
     ) -> None:
         self.uri, self.storage = uri, storage
-        # One folder for each host and storage, so that a sweep never removes the files of another
+        # Each host and storage has a folder, so that a sweep never removes the files of another
         # host or storage.
         mark = sha256(f"{uri}\0{storage}".encode()).hexdigest()[:12]
         self.work = work or WORK / f"haulback-{mark}"
@@ -245,7 +245,11 @@ class LibvirtHost:
         try:
             retry(undo, _PATIENCE, lambda error: isinstance(error, HaulbackError))
         except HaulbackError as error:
-            log.error("%s is left to the next sweep: %s", note, error.message)
+            log.error(
+                "%s could not be removed now and is left to the next clean-up: %s",
+                note,
+                error.message,
+            )
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
         return internal_snapshots.remove(self._host, self._host.domain(uuid), names)
@@ -393,7 +397,10 @@ class LibvirtHost:
         for volume in overlay.lies_on(located(self._host, domain.live())):
             overlay.copy_in(domain, volume, count)
         if left := overlay.lies_on(located(self._host, domain.live())):
-            raise Unavailable(f"{domain.name}: {left[0].name} still depends on its mount")
+            raise Unavailable(
+                f"{domain.name}: disk {left[0].name} still depends on the mounted backup; "
+                "wait until the migration has copied the disk"
+            )
 
     def remove(self, uuid: str) -> None:
         with self._alone():

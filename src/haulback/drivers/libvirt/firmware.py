@@ -60,7 +60,10 @@ def _packed(root: ET.Element) -> tuple[str | None, str]:
     if path is None:
         where = root.find("os/nvram")
         kind = where.get("type", "") if where is not None else ""
-        return None, f"they are in no file of the host ({kind})" if place is not None else ""
+        return (
+            None,
+            f"the variables are not in a file of the host ({kind})" if place is not None else "",
+        )
     try:
         raw = _read(path)
     except FileNotFoundError:

@@ -25,8 +25,8 @@ DEADLINE = 30  # seconds; longer than the freeze of any snapshot
 class GuestFreeze:
     """Freezes the guest's file systems for the duration of a block.
 
-    `held` is True if the guest was frozen until the end of the block. A guest that cannot be frozen
-    is backed up without a freeze.
+    `held` is True if the guest stayed frozen until the end of the block. A guest that cannot be
+    frozen is backed up without a freeze.
     """
 
     def __init__(self, uri: str, domain: Domain, deadline: int = DEADLINE) -> None:

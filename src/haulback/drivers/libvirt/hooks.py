@@ -104,7 +104,11 @@ def _trouble(guard: subprocess.Popen[bytes], agent: Agent, after: str) -> str:
         return _without_guard(agent, after)
     if ended.code:
         return f"the command after the backup ended with {ended.code}: {_short(ended.said)}"
-    return "the command after the backup ran at its deadline, too early" if ended.early else ""
+    return (
+        "the command after the backup ran before the backup was complete, at its time limit"
+        if ended.early
+        else ""
+    )
 
 
 def _without_guard(agent: Agent, after: str) -> str:

@@ -72,7 +72,9 @@ def renew(root: ET.Element, new: NewIdentity) -> None:
     for sysinfo in root.findall("sysinfo"):
         _sysinfo(sysinfo, before, new)
     if another_generation(root) and not new.fresh:
-        new.tell("the generation id (genid) is new: the guest learns from it that it went back")
+        new.tell(
+            "the generation id (genid) is new: it tells the guest that its disks went back in time"
+        )
     drop(root, "uuid")
     root.insert(0, _text("uuid", new.uuid))
     if not new.fresh:
@@ -134,7 +136,9 @@ def _metadata(metadata: ET.Element, new: NewIdentity) -> None:
     for member in alien:
         metadata.remove(member)
     if alien:
-        new.tell("the metadata of other programs is left out: it names the original")
+        new.tell(
+            "the metadata of other programs is left out, because this metadata names the original"
+        )
 
 
 def _card(card: ET.Element, new: NewIdentity) -> None:
@@ -146,7 +150,9 @@ def _card(card: ET.Element, new: NewIdentity) -> None:
             parameters.attrib.pop(name, None)
     if forget(card, *_LEARNED):
         forget(card, "CTRL_IP_LEARNING", only="none")
-        new.tell("the filter of a network card learns its addresses: the copy has other ones")
+        new.tell(
+            "the filter of a network card learns its addresses anew: the copy has other addresses"
+        )
 
 
 def forget(card: ET.Element, *names: str, only: str = "") -> bool:

@@ -26,7 +26,7 @@ from haulback.errors import HaulbackError, Unavailable, Unsupported
 from haulback.libvirt_xml import parse
 from haulback.wire import JsonObject
 
-_WISH = "going back to a snapshot"
+_WISH = "reverting to a snapshot"
 
 
 def held(host: Host, domain: Domain) -> tuple[SnapshotInfo, ...] | None:
@@ -133,7 +133,10 @@ def _node(live: str, volume: DomainDisk) -> str:
     index = next((disk.find("source[@index]") for disk in ours), None)
     if index is not None:
         return f"libvirt-{index.get('index')}-format"
-    raise Unsupported(f"{volume.name}: this libvirt does not report QEMU's name of the disk")
+    raise Unsupported(
+        f"{volume.name}: this version of libvirt does not report QEMU's name of the disk; "
+        "update libvirt"
+    )
 
 
 def _command(domain: Domain, command: str, **arguments: object) -> None:

@@ -99,11 +99,15 @@ def end_abandoned(domain: Domain) -> None:
     running = domain.backup()
     if running is None and domain.is_stuck():
         raise Unavailable(
-            f"{domain.name}: libvirt died at the start of a backup and will wait forever for its "
-            "end; shut the machine down, restart libvirtd, and start the machine again"
+            f"{domain.name}: libvirt was killed at the start of a backup and now waits "
+            "forever for the end of that backup; shut the machine down, restart "
+            "libvirtd, and start the machine again"
         )
     if running and not SOCKET.search(running):
-        raise SourceChanged(f"{domain.name}: another program is backing it up now")
+        raise SourceChanged(
+            f"{domain.name}: another program is backing the machine up; wait for the end of "
+            "that backup"
+        )
     if running:
         domain.end_backup()
 
@@ -186,8 +190,8 @@ def _begin(domain: Domain, reads: Sequence[DiskRead], checkpoint: str | None, ro
     except Unavailable:
         if busy := [read.volume.name for read in reads if domain.has_job(read.volume.device)]:
             raise Unavailable(
-                f"{domain.name}: a block job of its owner (commit, copy or pull) runs on"
-                f" {', '.join(busy)}; a backup is possible when the job has ended"
+                f"{domain.name}: a block job that Haulback did not start (commit, copy or "
+                f"pull) runs on {', '.join(busy)}; wait for the end of the block job"
             ) from None
         raise
 

@@ -42,6 +42,6 @@ def refuse_if_kept(domain: Domain, wish: str) -> None:
         )
     if domain.is_being_saved():
         raise Conflict(
-            f"{domain.name}: its memory is being saved, dumped or migrated; before {wish}, wait "
-            "until this has ended"
+            f"{domain.name}: libvirt saves, dumps or migrates the memory of the machine; "
+            f"before {wish}, wait for the end of this job"
         )

@@ -45,9 +45,7 @@ def settle(root: ET.Element, now: ET.Element, restored: Names, tell: Tell) -> No
             if not stays(element, now, names, tell):
                 devices.remove(element)
                 name = unprotected_devices.name_of(element, names, number)
-                tell(
-                    f"{name} is left out: the machine no longer has this device, or has it changed"
-                )
+                tell(f"{name} is left out: the device was removed from the machine, or changed")
 
 
 def _keep_passwords(root: ET.Element, now: ET.Element, tell: Tell) -> None:

@@ -13,7 +13,7 @@ DRIVES = {"cdrom": "CD", "floppy": "floppy"}
 _FILES = ("nvdimm", "virtio-pmem")  # models of memory that is stored in a file
 _PLACES = ("file", "dev", "dir", "path", "socket", "volume", "name")  # attributes of a source
 _LONGEST = 160  # characters of a name in a message
-_SHARED = "other machines write to this disk too, and a backup holds some of their writes in part"
+_SHARED = "other machines write to this disk too, so a backup can hold half-finished writes"
 
 
 def device_of(element: ET.Element) -> str:
@@ -104,7 +104,9 @@ def _hostdev(element: ET.Element, number: int) -> UnprotectedPart:
 
 
 def _filesystem(element: ET.Element, number: int) -> UnprotectedPart:
-    return UnprotectedPart(_folder_name(element, number), "a folder of the host, which is no disk")
+    return UnprotectedPart(
+        _folder_name(element, number), "a folder of the host, which is not a disk"
+    )
 
 
 def _memory(element: ET.Element, number: int) -> UnprotectedPart | None:
@@ -115,7 +117,9 @@ def _memory(element: ET.Element, number: int) -> UnprotectedPart | None:
 
 
 def _tpm(element: ET.Element, number: int) -> UnprotectedPart:
-    return UnprotectedPart("the TPM", "its state is on no disk; have the recovery keys at hand")
+    return UnprotectedPart(
+        "the TPM", "the state of the device is not on a disk; keep the recovery keys at hand"
+    )
 
 
 def _host_name(element: ET.Element, number: int) -> str:

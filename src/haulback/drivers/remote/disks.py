@@ -62,7 +62,7 @@ class ServedSource:
         with self._lock:
             pages = self._begun.get(number)
         if pages is None:
-            raise Conflict("the iteration over these extents was dropped; start a new one")
+            raise Conflict("the iteration over these extents has ended; start a new iteration")
         page = list(islice(pages, max(1, min(most, _MOST_EXTENTS))))
         if not page:
             with self._lock:

@@ -88,8 +88,8 @@ class _Connection:
                 raise Unavailable(self._why("cannot be reached by SSH"))
             if version != haulback.__version__:
                 raise Unsupported(
-                    f"{self._host} has haulback {version[:40]}, the node {haulback.__version__}; "
-                    "install the same version on both"
+                    f"{self._host} has Haulback {version[:40]}, and the node has "
+                    f"{haulback.__version__}; install the same version on both"
                 )
         except BaseException:
             self._client.kill()
@@ -115,8 +115,9 @@ class _Connection:
     def _why(self, what: str) -> str:
         if self._client.poll() == _NOT_FOUND:
             return (
-                f"{self._host} has no haulback; install it there with the extra libvirt "
-                "(docs/howto/install.md), or give its path by haulback=/… in the URL"
+                f"{self._host} has no command haulback; install Haulback there with the extra "
+                "libvirt (docs/howto/install.md), or give the path of the command by "
+                "haulback=/… in the URL"
             )
         said = "; ".join(line for line in self._said if line)[-500:]
         return f"{self._host}: {what}{': ' if said else ''}{said}"

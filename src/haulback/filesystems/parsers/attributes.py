@@ -58,7 +58,7 @@ def long_acl(raw: bytes) -> str:
 
 
 class AttributeCollector:
-    """Extended attributes of a node while they are read; those beyond the limit are left out."""
+    """Extended attributes of a node, collected up to the limit; further attributes are left out."""
 
     def __init__(self) -> None:
         self._attributes: dict[bytes, bytes] = {}

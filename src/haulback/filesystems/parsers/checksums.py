@@ -18,7 +18,9 @@ DIFFERS: Final = "the file system is damaged: the checksum of its inode differs 
 
 
 def crc32c(data: bytes, start: int = START) -> int:
-    """The register after `data`; the checksum of XFS is its complement, that of ext4 is this."""
+    """The register after `data`, which is the checksum of ext4; the checksum of XFS is its
+    complement.
+    """
     low, high, single = _tables()
     register = start
     for word in struct.unpack_from(f"<{len(data) // 4}I", data):

@@ -51,10 +51,10 @@ def is_boot_sector(head: bytes) -> bool:
     return head[3:11] in _BOOTS or _microsoft(head.ljust(_HEAD, b"\0")) is not None
 
 
-_NO_READER = "{} has no reader here; mount the disk to read its files"
+_NO_READER = "Haulback cannot read {}; mount the disk to read its files"
 _ENCRYPTED = "it is encrypted"
 _NO_FILES = "the volume holds no files"
-_PART = "it is a part of a {}, which is not assembled"
+_PART = "the volume is a part of a {}, which Haulback does not assemble"
 _FAT_NAMES = (b"FAT12", b"FAT16", b"FAT32", b"MSDOS", b"MSWIN")
 _BOOTS = (b"-FVE-FS-", b"ReFS\0\0\0\0")
 # BitLocker To Go: the first sector looks like FAT32, with this identifier.
@@ -85,12 +85,17 @@ _MARKS = (
     (516, b"!Stra0tis\x86\xff\x02^\x41rh", "stratis", _PART),
     (4096, b"SPACEDB ", "storage_spaces", _PART),
     (0, b"integrt\0", "dm_integrity", _PART),
-    (0, b"SnAp\1\0\0\0", "snapshot_cow", "it holds the changes of a snapshot, and no files"),
+    (
+        0,
+        b"SnAp\1\0\0\0",
+        "snapshot_cow",
+        "the volume holds the changes of a snapshot, and no files",
+    ),
     (16404, b"\0\0\0\x07version\0", "zfs", _NO_READER),
     (0, b"bluestore block device", "ceph_bluestore", _PART),
     (0, b"-rom1fs-", "romfs", _NO_READER),
     (16, b"Compressed ROMFS", "cramfs", _NO_READER),
-    (0, b"verity\0\0", "dm_verity", "it holds hashes of another volume, and no files"),
+    (0, b"verity\0\0", "dm_verity", "the volume holds hashes of another volume, and no files"),
 )
 # Marks of few bytes, which fields of the formats above could equal.
 _WEAK_MARKS = (

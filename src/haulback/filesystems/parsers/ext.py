@@ -47,7 +47,7 @@ _COMPRESSED, _ENCRYPTED, _IN_EXTENTS, _IN_INODE = 0x4, 0x800, 0x80000, 0x1000000
 _HUGE = 0x40000  # flag: the inode counts blocks of the file system, not of 512 bytes
 _INODE = struct.Struct("<HHI8xI4xHHII4x60s4xII4xHHHH")
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
-_KEPT = "the file is {} by its file system ({})"
+_KEPT = "the file is {} by the file system ({})"
 _FEATURES = {
     _COMPRESSED: "compression",
     _ENCRYPTED: "encrypt",

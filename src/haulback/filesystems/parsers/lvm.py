@@ -149,7 +149,10 @@ def _of_copy(
                       if id_ in known and id_ not in own and key in volume.keys)  # fmt: skip
         reason = volume.logical.reason
         if lent and volume.logical.blocks:
-            shared = f"the disks hold only one copy of {', '.join(lent)}, which this copy shares"
+            shared = (
+                f"several copies of the volume group share {', '.join(lent)}, which the disks "
+                "hold only once"
+            )
             reason = "; ".join(filter(None, (reason, shared)))
         yield volume.logical._replace(reason=reason)
 

@@ -125,7 +125,7 @@ class Ntfs:
                     for attribute in self._attributes(node))  # fmt: skip
         time, fine = divmod(modified, 10_000)
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
-            reason = "a device of Linux (WSL), whose numbers are not read"
+            reason = "a device of Linux (WSL), whose device numbers Haulback does not read"
         return FileStatus(
             kind | rights, size, time - _EPOCH, reason=reason, links=max(1, links), hints=hints,
             fine=fine * 100,

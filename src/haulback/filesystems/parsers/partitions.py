@@ -23,13 +23,13 @@ _OTHER_TABLES = (
     (512, b"PM\0\0", "Apple"),
     (512, b"\x57\x45\x56\x82", "BSD"),
 )
-_LDM = "the disk is a dynamic disk of Windows (LDM), whose volumes are not assembled"
+_LDM = "the disk is a dynamic disk of Windows (LDM), whose volumes Haulback does not assemble"
 
 
 class Partition(NamedTuple):
     """A partition of `length` bytes from `offset`; logical partitions are numbered from 5.
 
-    It may reach past the end of its disk, or begin there.
+    A partition may reach, or even begin, past the end of its disk.
     """
 
     number: int
@@ -88,7 +88,7 @@ def unread(disk: Blocks) -> str:
     head = disk.read(0, min(_HEAD, disk.size))
     for at, mark, kind in _OTHER_TABLES:
         if head.startswith(mark, at):
-            return f"its partition table ({kind}) is of a kind that is not read"
+            return f"Haulback cannot read the kind of its partition table ({kind})"
     if any(head.startswith(b"EFI PART", sector) for sector in gpt.SECTORS):
         return "its partition table (GPT) has no partitions"
     if head[510:512] == _SIGNED and not any(head[446:510]):
@@ -172,9 +172,9 @@ def _sized(disk: Blocks, entries: Sequence[_Entry], sector: int) -> Layout:
 def _logical(disk: Blocks, base: int, sector: int) -> tuple[list[tuple[int, int]], str]:
     """Places (offset, length) of the logical partitions of an extended partition.
 
-    It is a chain of boot records, each with partitions and the place of the next record, in any
-    order; like Linux, the reader numbers the partitions, not the records. Also returns the reason
-    why the chain broke off; empty at its end.
+    An extended partition is a chain of boot records, each with partitions and the place of the next
+    record, in any order; like Linux, the reader numbers the partitions, not the records. Also
+    returns the reason why the chain broke off; empty at its end.
     """
     at, seen, result = base, set[int](), list[tuple[int, int]]()
     while len(seen) < _MOST:

@@ -74,7 +74,7 @@ class QueryHandler:
                 return self._tree(volume).described(path)
             case MapFile(volume, path, offset):
                 return self._tree(volume).mapped(path, offset)
-        raise Malformed("the request is not a question")
+        raise Malformed("the request is malformed")
 
     def _volumes(self) -> dict[str, VolumeBlocks]:
         if self._lying is None:
@@ -212,8 +212,8 @@ class Tree:
             if child is not None:
                 return child
             if directory.reason:
-                raise Malformed(f"{_shown(path)} is not among the readable entries of its folder:"
-                                f" {directory.reason}")  # fmt: skip
+                raise Malformed(f"{_shown(path)} is not in the readable part of its folder: "
+                    f"{directory.reason}")  # fmt: skip
         raise NotFound(f"there is no {_shown(path)}", path=text(path))
 
     def _found(self, name: bytes, node: int, folder: bytes) -> RawEntry:
@@ -248,7 +248,7 @@ class Tree:
         )
 
     def _target(self, node: int) -> tuple[bytes | None, str]:
-        """Target of a link, or the reason why it cannot be read."""
+        """Target of a link, or the reason why the link cannot be read."""
         try:
             target = self._system.target(node)
         except (HaulbackError, *DAMAGE) as error:

@@ -39,7 +39,9 @@ def chosen(
     stored = [item for item in locations if item.status == "SUCCESS"]
     if not stored:
         first = locations[0]
-        raise Conflict(f"backup {first.guid} is {first.status}; only a SUCCESS can be restored")
+        raise Conflict(
+            f"backup {first.guid} is {first.status}; name a backup with the status SUCCESS"
+        )
     readable = [item for item in stored if _is_readable(item)]
     if not readable:
         raise Conflict(
@@ -102,7 +104,10 @@ def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
             raise
         return catalogue.backups.get(backup.guid)
     if backup is not None and backup.guid not in (stored.guid, stored.first):
-        raise Malformed("backupLocation: belongs to another backup", field="backupLocation")
+        raise Malformed(
+            "backupLocation: belongs to another backup; name a location of the backup",
+            field="backupLocation",
+        )
     return stored
 
 

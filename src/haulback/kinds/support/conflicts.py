@@ -50,8 +50,8 @@ def _refuse(
         if counts(other):
             verb = "runs" if other.state == "RUNNING" else "waits"
             raise Conflict(
-                f"{role}: the {other.type} task {other.guid} {verb} for {about.name} already; "
-                "wait for its end, or cancel it first",
+                f"{role}: the {other.type} task {other.guid} {verb} for {about.name} "
+                "already; wait for the end of that task, or cancel it first",
                 field=role,
                 task=other.guid,
             )

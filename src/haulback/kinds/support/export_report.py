@@ -36,7 +36,10 @@ EXPORT_REPORT = (
 def unreported(kind: str, report: tuple[ReportMember, ...], results: JsonObject) -> str:
     """The reason why a backup cannot be restored: the node omitted members of its report."""
     names = ", ".join(lacking(report, results))
-    return f"the node did not report what a restore needs: {names} in transfer-info of the {kind}"
+    return (
+        f"the node did not report members that a restore needs: {names} in transfer-info of "
+        f"the {kind}"
+    )
 
 
 def asked_type(task: Task) -> str:

@@ -34,7 +34,7 @@ def disks_of(files: Sequence[str], backup: Backup) -> list[str]:
         if guid not in known:
             raise NotFound(f"{field}: the backup has no file {guid}", field=field)
         if guid in files[:i]:
-            raise Malformed(f"{field}: is named twice", field=field)
+            raise Malformed(f"{field}: is named twice; name each file once", field=field)
     return [known[guid] for guid in files] or list(known.values())
 
 
@@ -45,7 +45,9 @@ def _clients(names: Sequence[str]) -> list[str]:
     for i, name in enumerate(names):
         if not _CLIENT.fullmatch(name) or len(name) > _LONGEST:
             place = f"{field}[{i}]"
-            raise Malformed(f"{place}: no name like iqn.2020-01.org.example:host", field=place)
+            raise Malformed(
+                f"{place}: is not a name like iqn.2020-01.org.example:host", field=place
+            )
     return list(dict.fromkeys(names))
 
 

@@ -25,7 +25,7 @@ SCAN_REPORT = (
         "networks", "array", "Each network: name and uuid; absent where the node cannot tell."
     ),
     ReportMember("storages", "array", "Each storage: name, uuid, total and free (bytes)."),
-    ReportMember("gone", "texts", "Requested uuids that the platform does not show."),
+    ReportMember("gone", "texts", "Requested uuids that the platform does not list."),
     ReportMember("problems", "count", "Number of machines that cannot be read."),
     ReportMember("unreadable", "array", "Each machine that cannot be read: where, message, uuid."),
     ReportMember("shown", "count", "Number of all machines, where a few were requested."),

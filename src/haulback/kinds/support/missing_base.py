@@ -22,10 +22,7 @@ def why_no_base(entity: Entity, to: BackupDestination, catalogue: Catalogue) -> 
         return f"its newest backup there, {newest.guid}, is {state}"
     if newest.copy_of:
         return "its backups there are copies, after which its changes are not tracked"
-    return (
-        "its backups there are known from the store alone: no hypervisor tracks the changes since "
-        "then"
-    )
+    return "its backups there were read from the store: no hypervisor tracks the changes since then"
 
 
 def _elsewhere(stored: list[Backup], catalogue: Catalogue) -> str:
@@ -36,4 +33,4 @@ def _elsewhere(stored: list[Backup], catalogue: Catalogue) -> str:
         name = catalogue.places.destination(stored[0].destination).name
     except NotFound:
         name = "another destination"
-    return f"it is the first one there; the newest backup of the machine lies on {name}"
+    return f"it is the first backup there; the newest backup of the machine is on {name}"

@@ -20,12 +20,20 @@ def wanted(request: MountRequest, backup: Backup) -> JsonObject:
     files = [disk.backupFile.guid for disk in request.mountedDisks or []]
     if request.mode is MountMode.ISCSI:
         if request.mountedFileSystems:
-            raise Malformed("mountedFileSystems: not with ISCSI", field="mountedFileSystems")
+            raise Malformed(
+                "mountedFileSystems: leave the member out in mode ISCSI, which shows disks",
+                field="mountedFileSystems",
+            )
         return iscsi_mount.wanted(files, request.allowedClients or [], backup)
     if request.allowedClients:
-        raise Malformed("allowedClients: needs mode ISCSI", field="allowedClients")
+        raise Malformed(
+            "allowedClients: belongs to mode ISCSI; leave the member out", field="allowedClients"
+        )
     if files and request.mode is MountMode.AUTO:
-        raise Malformed("mountedDisks: needs mode MANUAL or ISCSI", field="mountedDisks")
+        raise Malformed(
+            "mountedDisks: belongs to the modes MANUAL and ISCSI; leave the member out",
+            field="mountedDisks",
+        )
     shown = _visible(request, backup)
     if files:
         shown.append(PublishedFolder("", disks=iscsi_mount.disks_of(files, backup)))
@@ -36,10 +44,12 @@ def _visible(request: MountRequest, backup: Backup) -> list[PublishedFolder]:
     field, known = "mountedFileSystems", _volumes(backup)
     wanted = request.mountedFileSystems or []
     if request.mode is MountMode.MANUAL and not (wanted or request.mountedDisks):
-        raise Malformed(f"{field}: name at least one, or one of mountedDisks", field=field)
+        raise Malformed(
+            f"{field}: name at least one file system, or a disk in mountedDisks", field=field
+        )
     if request.mode is MountMode.AUTO and (len(wanted) > 1 or any(w.fileSystem for w in wanted)):
         raise Malformed(
-            f"{field}: AUTO finds the file systems; only a mountPath may be given", field=field
+            f"{field}: mode AUTO selects the file systems; send only a mountPath", field=field
         )
     visible = []
     for i, choice in enumerate(wanted):

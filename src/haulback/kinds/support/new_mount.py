@@ -43,7 +43,7 @@ def _keep(wanted: int | None, now: int) -> int:
     keep = keep - now if keep >= _MOMENT_MS else keep
     if not 0 <= keep <= _LONGEST_MS:
         raise Malformed(
-            "unmountTime: a duration in ms, 0 (for good) to a year", field="unmountTime"
+            "unmountTime: give a duration in ms, from 0 (no end) to a year", field="unmountTime"
         )
     return keep
 

@@ -155,7 +155,7 @@ def named(record: Any) -> Named:
 def some(field: str, found: list[Any] | None) -> list[Any]:
     """A list that must not be empty, each object once.  Raises Malformed."""
     if not found:
-        raise Malformed(f"{field}: name at least one", field=field)
+        raise Malformed(f"{field}: name at least one object", field=field)
     return list({ref.guid: ref for ref in found}.values())
 
 
@@ -180,7 +180,7 @@ def no_such(request: AnyRequest, *fields: str) -> None:
     """
     for field in fields:
         for ref in getattr(request, field) or []:
-            raise NotFound(f"{field}: there is no {ref.guid}", guid=ref.guid, field=field)
+            raise NotFound(f"{field}: there is no object {ref.guid}", guid=ref.guid, field=field)
 
 
 def refuse(request: AnyRequest, platform: str, *fields: str, within: str = "") -> None:
@@ -212,7 +212,12 @@ def _window(request: AnyRequest, now: int, length: int) -> tuple[int, int]:
         if not 0 <= value < _FAR:
             raise Malformed(f"{field}: {value} is not a time in epoch milliseconds", field=field)
     if end <= start:
-        raise Malformed("windowEnd: the window ends before it starts", field="windowEnd")
+        raise Malformed(
+            "windowEnd: the window ends before it starts; correct windowStart or windowEnd",
+            field="windowEnd",
+        )
     if end <= now:
-        raise Malformed("windowEnd: the window has closed already", field="windowEnd")
+        raise Malformed(
+            "windowEnd: the window has closed already; name a later end", field="windowEnd"
+        )
     return start, end

@@ -10,7 +10,7 @@ from haulback.tasks.record import Task
 REMOVAL_REPORT = (
     ReportMember("removed", "guids", "The backups of the order that are gone now.", needed=True),
     ReportMember(
-        "givenUp", "guids", "Backups whose loss a user confirmed and that were not found."
+        "givenUp", "guids", "Backups that were not found, and whose loss a user confirmed."
     ),
     *SPACE,
 )

@@ -31,7 +31,9 @@ def disks_of(files: list[TaskFile] | None, backup: Backup) -> JsonObject:
         elif file.diskName and file.diskName != disk:
             rename[disk] = file.diskName
     if known and len(set(skip)) == len(known):
-        raise Malformed("taskFiles: every disk is excluded; leave one", field="taskFiles")
+        raise Malformed(
+            "taskFiles: every disk is excluded; keep at least one disk", field="taskFiles"
+        )
     names = [rename.get(disk, disk) for disk in known.values() if disk not in skip]
     if len(set(names)) != len(names) or any(len(n) > 200 or not n.isprintable() for n in names):
         raise Malformed("taskFiles: each disk needs a printable name of its own", field="taskFiles")
@@ -54,10 +56,15 @@ def cards_wanted(
                 f"{field}.networkInterfaceCard: the backup has no card {guid}", field=field
             )
         if wish.securityGroups:
-            raise Malformed(f"{field}.securityGroups: there are none here", field=field)
+            raise Malformed(
+                f"{field}.securityGroups: Haulback has no security groups; leave the member out",
+                field=field,
+            )
         network = catalogue.records.get("network", wish.network.guid).name if wish.network else ""
         mac = (wish.macAddress or "").lower() if wish.macAddressSpecified else ""
         if wish.macAddressSpecified and not _MAC.fullmatch(mac):
-            raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)
+            raise Malformed(
+                f"{field}.macAddress: send an address like 52:54:00:12:34:56", field=field
+            )
         cards.append({"number": number, "network": network, "mac": mac})
     return {"cards": cards} if cards else {}

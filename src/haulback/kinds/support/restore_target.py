@@ -27,8 +27,8 @@ def hypervisor(
     """
     if origin.guid == OWN_ENTITY:
         raise Malformed(
-            "backup: it is of the server's own database, which is no machine: restore it with "
-            "haulback server restore-database",
+            "backup: this backup holds the server's own database, not a machine: restore "
+            "it with haulback server restore-database",
             field="backup",
         )
     if request.hypervisor and not request.hypervisorManager:
@@ -63,7 +63,11 @@ def _best(
     """
     hosts = [host for host in catalogue.places.hypervisors() if manager_of(host) == manager.guid]
     if not hosts:
-        raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
+        raise NotFound(
+            f"hypervisorManager: {manager.name} has no hypervisor; name another manager, or a "
+            "hypervisor",
+            guid=manager.guid,
+        )
     wanted = request.restoreClusterId
     inside = [host for host in hosts if not wanted or wanted in _clusters(host, catalogue)]
     if not inside:
@@ -73,8 +77,8 @@ def _best(
     if not fitting:
         field, words = "hypervisorManager", declared(home.driver).words
         raise Malformed(
-            f"{field}: {manager.name} has no host there that is {words} like {home.name};"
-            " name a hypervisor to restore to another platform",
+            f"{field}: {manager.name} has no host of the platform of {home.name} "
+            f"({words}) there; name a hypervisor to restore to another platform",
             field=field,
         )
     near = [host for host in fitting if reach.common((host, store)) != frozenset()]
@@ -96,7 +100,10 @@ def honoured(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
         part = getattr(request, member, None)
         planning.refuse(part, platform.words, inner, within=f"{member}.")
     if request.restoreClusterId and request.restoreClusterId not in _clusters(to, catalogue):
-        raise Malformed(f"restoreClusterId: {to.name} is not in it", field="restoreClusterId")
+        raise Malformed(
+            f"restoreClusterId: {to.name} is not in this cluster; name a hypervisor of the cluster",
+            field="restoreClusterId",
+        )
     for i, file in enumerate(getattr(request, "taskFiles", None) or []):
         planning.refuse(file, platform.words, "config", within=f"taskFiles[{i}].")
 

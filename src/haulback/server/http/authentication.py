@@ -44,7 +44,9 @@ def check_origin(operation: Operation, headers: Mapping[str, str], origins: Sequ
         return
     own = origin.partition("://")[2] == headers.get("host")
     if not own and origin not in origins:
-        raise Forbidden(f"pages of {origin[:100]} may not use this server (--origin allows them)")
+        raise Forbidden(
+            f"pages of {origin[:100]} may not use this server; allow the site by --origin"
+        )
 
 
 def admit(
@@ -64,8 +66,8 @@ def admit(
         raise Forbidden(_why(who, operation.roles))
     if not who.scope.is_whole and operation.access is ProjectAccess.WHOLE:
         raise Forbidden(
-            "this concerns all projects; it takes a caller of all of them, whom neither account, "
-            "token, project-uuid nor 3rd-party-project narrows"
+            "the operation concerns all projects; use an account and a token of all "
+            "projects, without project-uuid and 3rd-party-project"
         )
     if who.node:
         who.node.attempt = _attempt(query)
@@ -87,9 +89,9 @@ def _identify(app: App, token: str | None, wanted: str | None) -> Caller:
 
 def _why(who: Caller, allowed: Roles) -> str:
     if who.node:
-        return "a node may not do this; the operation is for users"
+        return "the operation is for users, not for nodes; log in as a user"
     if allowed == NODES:
-        return "only the node that runs a task may do this"
+        return "the operation is only for the node that runs the task"
     people = sorted(allowed - {NODE})
     return f"this operation needs one of the roles {', '.join(people)}; ask an administrator"
 

@@ -236,7 +236,7 @@ def files_to_restore(call: ApiRequest) -> list[File]:
 def _files(call: ApiRequest) -> list[File]:
     guid = query_params.guid(call, "backup")
     if guid is None:
-        raise Malformed("backup: name one", field="backup")
+        raise Malformed("backup: send the guid of a backup", field="backup")
     with BackupReading.of(call.app, call.who.scope) as reading:
         whole = reading.whole(guid)
     return [_file(whole, disk) for disk in whole.first.files]

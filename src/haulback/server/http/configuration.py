@@ -108,7 +108,7 @@ _FILTERS: dict[str, tuple[Param, ...]] = {
         paging.ENTITY,
     ),
     "hypervisor-manager": (
-        Param("backup-to-be-restored", "With a host of its machine's platform.", GUID),
+        Param("backup-to-be-restored", "Only with a host of the platform of this machine.", GUID),
     ),
 }
 

@@ -94,7 +94,10 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             return  # the server supports no protocol upgrade and answers the request as plain HTTP
         except httptools.HttpParserError:
-            self._refuse(self._wrong or Malformed("the request is not HTTP/1.1"))
+            self._refuse(
+                self._wrong
+                or Malformed("the request is not valid HTTP/1.1; correct the client or the proxy")
+            )
             return
         if self._silent > HEAD_BYTES + len(data):
             self._refuse(_head_too_large())
@@ -117,7 +120,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
-            self._wrong = Malformed("too many requests at once on one connection")
+            self._wrong = Malformed(
+                "too many requests at once on one connection; wait for responses, or open "
+                "more connections"
+            )
             raise self._wrong
         self._waits_for_head, self._silent = False, 0
         self._body_begun, self._brought = self.loop.time(), 0
@@ -229,7 +235,9 @@ class Connection(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Drop the rest of the client's bytes for a while: a reset would discard the response."""
+        """Read and drop further bytes of the client for a while, because a reset would discard the
+        response.
+        """
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()

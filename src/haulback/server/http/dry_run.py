@@ -21,11 +21,12 @@ def carried_out(operation: Operation, call: ApiRequest) -> object:
         return operation.handle(call)
     if operation.destroys is None:
         raise Malformed(
-            f"{DRY_RUN.name}: {operation.key} has no dry run; leave it out", field=DRY_RUN.name
+            f"{DRY_RUN.name}: {operation.key} has no dry run; leave the parameter out",
+            field=DRY_RUN.name,
         )
     losses = operation.destroys(call)
-    # Giving up takes many transactions, so it is not rehearsed; the list of its losses raises the
-    # same refusals. A flag that an operation does not know must not skip its refusals.
+    # Giving up takes many transactions, so the dry run does not carry it out; the list of losses
+    # refuses the same requests. A flag that an operation does not know must not skip its refusals.
     gives_up = GONE in operation.query and is_gone(call)
     if operation.rehearsed and not gives_up:
         with call.app.store.rehearsal():

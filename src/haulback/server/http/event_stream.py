@@ -51,8 +51,8 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with ExitStack() as stack:
             try:
-                # One step counts and checks, since streams that start together could pass the limit
-                # otherwise.
+                # The same step counts and checks, since streams that start together could pass the
+                # limit otherwise.
                 stack.enter_context(self._app.event_hub.places.place(self._account))
             except TooMany as error:
                 await failed(error, "GET", "/events")(scope, receive, send)
@@ -119,7 +119,7 @@ class EventStream:
 
 
 async def _first_of(event: asyncio.Event, gone: asyncio.Future[None], seconds: float) -> None:
-    """Wait until a signal comes, the client disconnects, or the given seconds have passed."""
+    """Wait for a signal, for the client to disconnect, or for the given seconds."""
     rings: asyncio.Future[object] = asyncio.ensure_future(event.wait())
     both: set[asyncio.Future[Any]] = {rings, gone}
     await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -26,8 +26,8 @@ room = Router()
     answer=EventRecord,
     many=True,
     query=(
-        Param("after", "After this number, the oldest first; a stream starts there.", _NUMBER),
-        Param("before", "Before this number, the newest first.", _NUMBER),
+        Param("after", "Events after this number, oldest first; a stream starts there.", _NUMBER),
+        Param("before", "Events before this number, newest first.", _NUMBER),
         Param("size", "Number of events of a page, at most 1000.", _NUMBER),
         Param("kind", "Of these kinds.", _KINDS, many=True),
         Param("subject", "About this object.", GUID),
@@ -63,7 +63,7 @@ def _wanted(call: ApiRequest) -> EventQuery:
     """The query of a request.  Raises Malformed."""
     after, before = (query_params.number(call, name, _LONGEST) for name in ("after", "before"))
     if after is not None and before is not None:
-        raise Malformed("before: use either after or before", field="before")
+        raise Malformed("before: send either after or before, not both", field="before")
     return EventQuery(
         scope=call.who.scope,
         after=after,
@@ -80,7 +80,7 @@ def _wanted(call: ApiRequest) -> EventQuery:
 def _stream(call: ApiRequest, wanted: EventQuery) -> Reply:
     """A stream of the events after Last-Event-ID, after `after`, or from now on."""
     if wanted.before is not None:
-        raise Malformed("before: a stream has no end; leave it out", field="before")
+        raise Malformed("before: a stream has no end; leave the parameter out", field="before")
     start, incomplete = _last_seen(call, wanted.after), False
     call.app.event_hub.advance()
     if start is None:
@@ -101,5 +101,8 @@ def _last_seen(call: ApiRequest, after: int | None) -> int | None:
     if not said:
         return after
     if not said.isascii() or not said.isdigit() or len(said) > 16:
-        raise Malformed("Last-Event-ID: is not the id of an event", field="Last-Event-ID")
+        raise Malformed(
+            "Last-Event-ID: is not the id of an event; send the id of the last received event",
+            field="Last-Event-ID",
+        )
     return int(said)

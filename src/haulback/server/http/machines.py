@@ -104,7 +104,7 @@ def set_machine(call: ApiRequest) -> None:
     """Set policies and project of a machine; absent members stay unchanged."""
     wanted: MachineSettings = call.read(MachineSettings)
     if wanted.project is not None and not 0 < len(wanted.project.guid) <= 80:
-        raise Malformed("project: 1 to 80 characters", field="project")
+        raise Malformed("project: send 1 to 80 characters", field="project")
     machines.change_settings(call.app, call.who, call.guid, wanted)
 
 
@@ -140,8 +140,8 @@ def _silent_ms(call: ApiRequest) -> int:
         return giving_up.SILENT_MS
     if chosen < giving_up.LEAST_SILENT_MS:
         raise Malformed(
-            f"silentFor: {chosen} ms is too short, a node may be silent for "
-            f"{giving_up.LEAST_SILENT_MS} ms while it works; name at least that",
+            f"silentFor: {chosen} ms is too short, because a working node may be silent "
+            f"for {giving_up.LEAST_SILENT_MS} ms; send at least this number",
             field="silentFor",
         )
     return chosen
@@ -199,7 +199,7 @@ _GONE = "The base of the next increment is gone"
 
 def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     if not known.backups.of_entity(one.guid, "SUCCESS"):
-        return [Reason("MISSING_FULL_BACKUP", "There is no backup to build on")]
+        return [Reason("MISSING_FULL_BACKUP", "There is no backup that an increment can build on")]
     if not known.backups.bases(one.guid):
         why = known.backups.lost_base(one.guid)
         text = f"The base of the next increment was given up: {why}" if why else _GONE
@@ -222,7 +222,7 @@ def list_disks(call: ApiRequest) -> list[DiskRecord]:
     """The disks of a machine."""
     guid = query_params.guid(call, "virtual-machine")
     if guid is None:
-        raise Malformed("virtual-machine: name a machine", field="virtual-machine")
+        raise Malformed("virtual-machine: send the guid of a machine", field="virtual-machine")
     with MachineReading.of(call.app, call.who.scope) as reading:
         machine = reading.catalogue.machines.get(guid)
     return [_disk(machine, disk) for disk in machine.disks]

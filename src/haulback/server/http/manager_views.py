@@ -25,7 +25,7 @@ def managers_for(known: Catalogue, backup: str) -> list[str]:
 
 
 def beneath(known: Catalogue, kind: str, manager: str) -> list[str]:
-    """The guids of the records of one kind that belong to a manager; `only` its hosts'."""
+    """The guids of the records of one kind that belong to a manager; with `only`, to its hosts."""
     hosts = {
         hypervisor.guid
         for hypervisor in known.places.hypervisors()

@@ -66,7 +66,7 @@ room = Router()
         Param("backup", "Of this backup.", GUID),
         Param("node", "On this node.", GUID),
         Param("mode", "Mounted in this mode.", {"enum": [mode.value for mode in MountMode]}),
-        Param("finished-mount", "Only mounts that have ended, or only the others.", FLAG),
+        Param("finished-mount", "true: only mounts that have ended; false: only the others.", FLAG),
         Param("protected-entity-type", "Of this type.", TEXT),
     ),
     roles=PEOPLE,
@@ -119,7 +119,7 @@ def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     """File systems that a MANUAL mount of a backup may choose; the STORE task found them."""
     guid = query_params.guid(call, "backup")
     if guid is None:
-        raise Malformed("backup: name one", field="backup")
+        raise Malformed("backup: send the guid of a backup", field="backup")
     one = backups.backup(call.app, guid, call.who.scope)
     volumes = msgspec.convert(one.volumes, list[BackupVolume])
     return [_file_system(volume_guid(one.guid, volume.name), volume) for volume in volumes]
@@ -249,7 +249,7 @@ def listing(call: ApiRequest) -> Reply:
     try:
         decoded = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
-        raise Unavailable("the node sent a malformed response") from None
+        raise Unavailable("the node sent a malformed response; update the node") from None
     rows = [_row(entry) for entry in decoded.entries]
     more = {"X-Next-Name": quote(decoded.next or rows[-1].name)} if decoded.more and rows else {}
     if decoded.reason:
@@ -312,7 +312,7 @@ def download(call: ApiRequest) -> Reply:
     """
     wanted: PathsRequest = call.read(PathsRequest)
     if not wanted.paths or len(wanted.paths) > 10_000:
-        raise Malformed("paths: name at least one", field="paths")
+        raise Malformed("paths: name at least one path", field="paths")
     mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
     archive = wanted.archive or len(wanted.paths) > 1 or _is_folder(call, mount, shown, wanted)
     asked = {
@@ -395,7 +395,7 @@ class _Listing(msgspec.Struct):
 def _named(call: ApiRequest) -> Mount:
     guid = query_params.guid(call, "mounted-backup")
     if guid is None:
-        raise Malformed("mounted-backup: name one", field="mounted-backup")
+        raise Malformed("mounted-backup: send the guid of a mount", field="mounted-backup")
     with MountReading.of(call.app, call.who.scope) as reading:
         return reading.catalogue.mounts.get(guid)
 

@@ -79,14 +79,14 @@ def as_markdown() -> str:
     lines = [
         "# Orders and reports of each kind of task",
         "",
-        "Made from the declarations of the kinds (`report` in `kinds/`).  "
-        "A node takes a task by "
-        "`PUT /tasks/{guid}/state`, reads its order by `GET /nodes/self/orders/{guid}`, sends its "
-        "report by `PUT /tasks/{guid}/transfer-info`, and ends the task by "
-        "`PUT /tasks/{guid}/state`.  [Write a node](../howto/write-a-node.md) shows one.  "
-        "A hypervisor and a destination in an order hold guid, name, driver and config; "
-        "`config.path` is the folder.  Without a member that is marked as needed the task does "
-        "not count in full: a backup stays PARTIAL_SUCCESS, other kinds are refused.",
+        "Made from the declarations of the kinds (`report` in `kinds/`).  A node takes a "
+        "task by `PUT /tasks/{guid}/state`, reads its order by `GET "
+        "/nodes/self/orders/{guid}`, sends its report by `PUT "
+        "/tasks/{guid}/transfer-info`, and ends the task by `PUT /tasks/{guid}/state`.  "
+        "[Write a node](../howto/write-a-node.md) shows a node.  A hypervisor and a "
+        "destination in an order hold guid, name, driver and config; `config.path` is "
+        "the folder.  A task whose report lacks a needed member does not end well: a "
+        "backup stays PARTIAL_SUCCESS, and the report of another kind is refused.",
     ]
     for kind in sorted(KINDS):
         order = KINDS[kind].order

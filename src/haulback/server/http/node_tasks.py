@@ -66,7 +66,7 @@ def _asking(call: ApiRequest) -> Node | None:
     guid = query_params.guid(call, "node")
     if call.who.node:
         if guid not in (None, call.who.node.guid):
-            raise Forbidden("a node asks for itself only")
+            raise Forbidden("node: a node may name only itself; leave the parameter out")
         return call.who.node
     if guid is None:
         return None
@@ -114,7 +114,7 @@ def progress(call: ApiRequest) -> None:
 
 def _percent(value: float) -> float:
     if not 0 <= value <= 100:
-        raise Malformed("value: progress is between 0 and 100", field="value")
+        raise Malformed("value: send a progress from 0 to 100", field="value")
     return value
 
 
@@ -123,7 +123,8 @@ def _objects(call: ApiRequest) -> None:
     done, total = wanted.processedObjectCount, wanted.totalObjectCount
     if not 0 <= done <= total:
         raise Malformed(
-            "processedObjectCount: is between 0 and totalObjectCount", field="processedObjectCount"
+            "processedObjectCount: send a number from 0 to totalObjectCount",
+            field="processedObjectCount",
         )
     said = wanted.progress
     percent = (100.0 * done / total if total else 0.0) if said is None else _percent(said)
@@ -159,7 +160,7 @@ def backup_type(call: ApiRequest) -> Reply:
     """Record that an increment became a full backup."""
     kind: BackupType = read(call.parsed(), BackupType, "backupType")
     if kind not in (BackupType.FULL, BackupType.INCREMENTAL):
-        raise Malformed("backupType: an export is FULL or INCREMENTAL", field="backupType")
+        raise Malformed("backupType: send FULL or INCREMENTAL", field="backupType")
     return _represented(call, node_tasks.became(call.app, call.node, call.guid, kind.value))
 
 
@@ -183,7 +184,7 @@ def transfer_info(call: ApiRequest) -> Reply:
     """
     info: object = call.parsed()
     if not isinstance(info, dict):
-        raise Malformed("the body: transfer info is an object")
+        raise Malformed("the body: send the transfer info as an object")
     known = msgspec.to_builtins(read(info, TransferInfoRequest, ""))
     kept = present({**info, **known})
     kept.pop("transferHistory", None)  # the server computes this member from samples
@@ -237,7 +238,7 @@ def _sample(call: ApiRequest) -> tuple[JsonObject, int | None]:
     rate: DataTransferRateRequest = call.read(DataTransferRateRequest)
     for name in ("transferRate", "transferredBytes", "timestamp"):
         if (getattr(rate, name) or 0) < 0:
-            raise Malformed(f"{name}: is not negative", field=name)
+            raise Malformed(f"{name}: send a number of at least 0", field=name)
     when = call.app.clock.now_ms() if rate.timestamp is None else rate.timestamp
     return {"transferRate": rate.transferRate, "timestamp": when}, rate.transferredBytes
 
@@ -247,7 +248,7 @@ def _task_of(wanted: UpdateCbtTaskRequest | UpdateIncSnapRequired) -> str:
         return wanted.task.guid
     named = wanted.guid or wanted.taskGuid
     if not named:
-        raise Malformed("task: is required", field="task")
+        raise Malformed("task: is required; send the guid of the task", field="task")
     return guid_of(named, "guid")
 
 
@@ -265,7 +266,7 @@ def cbt_id(call: ApiRequest) -> None:
     """The checkpoint that the next increment may build on once the backup is stored."""
     wanted: UpdateCbtTaskRequest = call.read(UpdateCbtTaskRequest)
     if not 0 < len(wanted.cbtId) <= 120:
-        raise Malformed("cbtId: 1 to 120 characters", field="cbtId")
+        raise Malformed("cbtId: send 1 to 120 characters", field="cbtId")
     node_tasks.set_member(call.app, call.node, _task_of(wanted), "cbtId", wanted.cbtId)
 
 
@@ -306,7 +307,7 @@ def _place(name: str) -> object:
     def handle(call: ApiRequest) -> None:
         wanted: StringDTO = call.read(StringDTO)
         if not 0 < len(wanted.value) <= 400:
-            raise Malformed("value: 1 to 400 characters", field="value")
+            raise Malformed("value: send 1 to 400 characters", field="value")
         node_tasks.set_member(call.app, call.node, call.guid, name, wanted.value)
 
     return handle
@@ -379,7 +380,7 @@ def tape_inventory(call: ApiRequest) -> None:
     """Refuse the result of a kind of task that is not available yet."""
     wanted: TapeManagerInventoryRequest = call.read(TapeManagerInventoryRequest)
     if wanted.tapeManager is None and wanted.task is None:
-        raise Malformed("tapeManager: name it, or the task", field="tapeManager")
+        raise Malformed("tapeManager: name the tape manager or the task", field="tapeManager")
     if wanted.task:
         node_tasks.check_mine(call.app, call.node, wanted.task.guid)
     raise KindUnavailable(

@@ -239,7 +239,10 @@ def open_session(call: ApiRequest) -> NodeSession:
         raise Malformed(f"the body: {error}") from None
     for text in (wanted.guid, wanted.secret, wanted.version, *wanted.restoreRoots):
         if "\0" in text or len(text) > 1000:
-            raise Malformed("the body: a text is too long or holds a NUL character")
+            raise Malformed(
+                "the body: a text is too long or holds a NUL character; shorten the text, or "
+                "remove the NUL"
+            )
     who = Enrolled(wanted.guid, wanted.secret)
     # This check only reads, so that a guessed secret delays no writer.
     if not nodes.is_enrolled(call.app, who):
@@ -439,5 +442,5 @@ def staging(call: ApiRequest) -> None:
     """Record that the node is alive, and the size and use of its staging area."""
     space: Space = call.read(Space)
     if not 0 <= space.usedSpace <= space.totalSpace:
-        raise Malformed("usedSpace: is between 0 and totalSpace", field="usedSpace")
+        raise Malformed("usedSpace: send a number from 0 to totalSpace", field="usedSpace")
     nodes.report_staging(call.app, call.node, space.totalSpace, space.usedSpace)

@@ -31,11 +31,11 @@ _ERRORS = {
     "401": "The request has no login, or its token is void.",
     "403": "The caller's roles or projects do not allow the operation.",
     "404": "The caller sees no such object.",
-    "405": "The path takes other methods, as /tasks/state does in place of a guid.",
+    "405": "The path does not take this method.",
     "409": "The state of the object does not allow the operation.",
     "408": "The head or the body of the request did not arrive in time.",
     "413": "",  # each operation declares its own limits
-    "429": "Too many requests; Retry-After names the time of the next try.",
+    "429": "Too many requests; Retry-After gives the wait before the next request.",
     "431": "The head of the request is larger than 32 KiB or has more than 100 fields.",
     "503": "The database, a node or a store does not answer; try again.",
 }

@@ -41,7 +41,9 @@ PAGING = (
     Param("direction", "Direction of the sort.", {"enum": ["asc", "desc"]}),
 )
 PROJECT = Param("project-uuid", "Limits the answer to one project.", TEXT)
-GONE = Param("gone", "Give up an object that is lost, and all that only it could reach.", FLAG)
+GONE = Param(
+    "gone", "Give up a lost object and everything that only this object could reach.", FLAG
+)
 DRY_RUN = Param("dryRun", "Answer what the operation would remove, and change nothing.", FLAG)
 
 

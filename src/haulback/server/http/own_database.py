@@ -42,7 +42,7 @@ def back_up(call: ApiRequest) -> list[TaskDetails]:
 @room(
     "GET",
     "/server/hold",
-    "Whether the server is held.",
+    "State of the hold after a restore of the database.",
     answer=ServerHold,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
@@ -64,7 +64,9 @@ def show_hold(call: ApiRequest) -> ServerHold:
     command="server hold --lift",
 )
 def lift_hold(call: ApiRequest) -> ServerHold:
-    """End the hold before every destination was compared; schedules and clean-ups run again."""
+    """End the hold, even if a VERIFY has not yet compared every destination; schedules and
+    clean-ups run again.
+    """
     return hold.lift(call.app, call.who)
 
 

@@ -23,15 +23,15 @@ from haulback.wire import JsonObject
 
 _NOTHING: JsonObject = {"name": ""}
 _WAITS = (
-    "the retention was stored by an earlier version and removes nothing before "
-    "`haulback retention confirm`"
+    "an earlier version stored the retention, which removes nothing before `haulback "
+    "retention confirm`"
 )
 _NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
 
 _NO_DESTINATION = (
-    "the rule names no backup destination: its backups fail while there are several; choose one "
-    "for PRIMARY"
+    "the rule names no backup destination, and its backups fail while the server has "
+    "several destinations; choose a destination for PRIMARY"
 )
 
 

@@ -33,7 +33,11 @@ TASKS = (
     *(Param(name, f"Tasks of this {name.replace('-', ' ')}.", GUID) for name in _REFS),
     Param("parent-task", "Tasks that follow this task.", GUID),
     Param("workflow-execution", "Tasks of this workflow.", GUID),
-    Param("mounted-backup-assigned", "With, or without, a mounted backup; absent: both.", FLAG),
+    Param(
+        "mounted-backup-assigned",
+        "true: only with a mounted backup; false: only without; absent: both.",
+        FLAG,
+    ),
     Param("nameLike", "Part of the name of the machine, or of another object of the task.", TEXT),
     Param("state", "Tasks in this state.", {"enum": sorted(State.__members__)}),
     Param("states", "Tasks in these states.", {"enum": sorted(State.__members__)}, many=True),
@@ -43,7 +47,7 @@ TASKS = (
     PROJECT,
     Param(
         "cursor",
-        "End of the previous page (its X-Next-Cursor); costs the same at any depth.",
+        "X-Next-Cursor of the previous page; every page takes the same time.",
         TEXT,
     ),
     Param(
@@ -99,7 +103,7 @@ def several(call: ApiRequest, name: str) -> list[str]:
 def checked(name: str, value: str) -> str:
     """Raises Malformed for a value that is too long or holds NUL."""
     if "\0" in value or len(value) > _LONGEST:
-        raise Malformed(f"{name}: at most {_LONGEST} characters, none of them NUL", field=name)
+        raise Malformed(f"{name}: send at most {_LONGEST} characters, without NUL", field=name)
     return value
 
 
@@ -111,9 +115,9 @@ def project(query: list[tuple[str, str]], header: str | None) -> str | None:
     said |= {header} if header else set()
     for value in said:
         if "\0" in value or len(value) > 80:
-            raise Malformed("project-uuid: at most 80 characters", field="project-uuid")
+            raise Malformed("project-uuid: send at most 80 characters", field="project-uuid")
     if len(said) > 1:
-        raise Malformed("project-uuid: query and header name different projects")
+        raise Malformed("project-uuid: query and header name different projects; send one of them")
     return next(iter(said), None)
 
 

@@ -95,9 +95,10 @@ def catalogue() -> str:
     lines = [
         "# Operations of the API",
         "",
-        "Made by `scripts/reference` from the declarations.  Paths lie below `/api`; "
-        "`/api/docs` of a server shows schemas and examples, `/api/openapi.json` is the document "
-        "for machines, and [the access page](access.md) lists roles.",
+        "Made by `scripts/reference` from the declarations of operations.  Paths lie "
+        "below `/api`; `/api/docs` of a server shows schemas and examples, "
+        "`/api/openapi.json` is the document for machines, and [the access "
+        "page](access.md) lists roles.",
     ]
     for name, rows in sections.items():
         lines += ["", f"## {name}", "", "| operation | summary | command |", "|---|---|---|", *rows]

@@ -51,7 +51,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds
         message: Any = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected(
-                "the client closed the connection before its request was complete"
+                "the client closed the connection before the request was complete"
             )
         piece = message.get("body", b"")
         size += len(piece)

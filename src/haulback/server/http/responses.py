@@ -122,8 +122,8 @@ def _of_the_system(error: OSError) -> Unavailable:
     """
     where = f"{error.filename}: " if error.filename else ""
     return Unavailable(
-        f"the server's machine refuses: {where}{error.strerror or error}; see to its disks and "
-        "limits, then try again"
+        f"the operating system of the server reports: {where}{error.strerror or error}; "
+        "check the disks and the limits of the server, then try again"
     )
 
 

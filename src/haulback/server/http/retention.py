@@ -77,13 +77,15 @@ def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
     body = parse(call.body)
     if isinstance(body, list):
         if len(body) > _MOST:
-            raise Malformed(f"the body names more than {_MOST} locations")
+            raise Malformed(f"the body names more than {_MOST} locations; send them in parts")
         wanted: list[MarkedLocation] = read(body, list[MarkedLocation], "")
         result = [(_meant(item, known), item.retentionHint, _moment(item)) for item in wanted]
     else:
         marks: Marks = call.read(Marks)
         if marks.archiveExpire is not None and marks.retentionHint is not Hint.ARCHIVE:
-            raise Malformed("archiveExpire: goes with ARCHIVE", field="archiveExpire")
+            raise Malformed(
+                "archiveExpire: belongs to ARCHIVE; leave the member out", field="archiveExpire"
+            )
         if marks.archiveExpire is not None and not 0 < marks.archiveExpire < _LAST:
             raise Malformed("archiveExpire: a time in epoch ms", field="archiveExpire")
         places = [known.backups.at_location(ref.guid) for ref in marks.backupLocations]
@@ -91,16 +93,19 @@ def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
     return [Mark(item, _marked(item, hint, until, now, known)) for item, hint, until in result]
 
 
-def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
+def _meant(marked: MarkedLocation, known: Catalogue) -> Backup:
     """The backup of a location, named by the location's guid or by the backup's guid."""
-    guid = guid_of(one.guid, "guid")
+    guid = guid_of(marked.guid, "guid")
     try:
-        found = known.backups.at_location(guid)
+        backup = known.backups.at_location(guid)
     except NotFound:
-        found = known.backups.get(guid)
-    if one.backup and one.backup.guid not in (found.guid, found.first):
-        raise Malformed("backup: the location belongs to another backup", field="backup")
-    return found
+        backup = known.backups.get(guid)
+    if marked.backup and marked.backup.guid not in (backup.guid, backup.first):
+        raise Malformed(
+            "backup: the location belongs to another backup; name the backup of the location",
+            field="backup",
+        )
+    return backup
 
 
 def _moment(marked_location: MarkedLocation) -> int | None:
@@ -135,8 +140,8 @@ def _marked(backup: Backup, hint: Hint, until: int | None, now: int, known: Cata
         return msgspec.structs.replace(backup, hint=hint.value, keep_until=held)
     if held and until and until < held:
         raise Conflict(
-            f"archiveExpire: backup {backup.guid} is kept until {held} (epoch ms), and that end "
-            "only moves forward",
+            f"archiveExpire: backup {backup.guid} is kept until {held} (epoch ms); send a "
+            "later time",
             field="archiveExpire",
         )
     # An archive without an end outlasts every lock.
@@ -157,14 +162,15 @@ def _check_goes(backup: Backup, held: int | None) -> None:
     """Raises Conflict for a backup that no clean-up would remove."""
     if held:
         raise Conflict(
-            f"backup {backup.guid} is locked until {held} (epoch ms)",
+            f"backup {backup.guid} is locked until {held} (epoch ms); mark the backup "
+            "after that time",
             backup=backup.guid,
             lockedUntil=held,
         )
     if backup.status != "SUCCESS":
         raise Conflict(
-            f"backup {backup.guid} is {backup.status}: it is not stored completely, and the "
-            "clean-up after its task removes it; delete the backup instead"
+            f"backup {backup.guid} is {backup.status}: the backup is not stored "
+            "completely and needs no mark, because the clean-up after its task removes it"
         )
     if backup.location_status in ("MISSING", "GIVEN_UP"):
         raise Conflict(

@@ -90,7 +90,7 @@ def run(call: ApiRequest) -> FireRecord:
     command="schedule fires SCHEDULE",
 )
 def fires(call: ApiRequest) -> Fires:
-    """The newest fires first, and the next due times."""
+    """The past fires, newest first, and the next due times."""
     return fire_views.fires(call, schedules.SCHEDULE)
 
 

@@ -252,7 +252,7 @@ def _or_state(schemas: Schemas, known: Schema) -> Schema:
         {"state": {"name": "CANCELLED"}, "statusInfo": "Canceled by user"},
     ],
     command="task cancel TASK",
-    unasked="a cancelled task is named by the caller, and can be submitted again",
+    unasked="the caller names the cancelled task, and can submit that task again",
 )
 def set_state(call: ApiRequest) -> None:
     """Change the state of a task: users cancel, the task's node sets the other states."""
@@ -274,7 +274,7 @@ def set_state(call: ApiRequest) -> None:
     projects=ProjectAccess.OBJECTS,
     examples=[{"state": {"name": "CANCELLED"}, "tasks": [example.REF]}],
     command="task cancel TASK TASK",
-    unasked="cancelled tasks are named by the caller, and can be submitted again",
+    unasked="the caller names the cancelled tasks, and can submit them again",
 )
 def set_states(call: ApiRequest) -> None:
     """Change the states of many tasks, one by one; a 409 names the refused tasks."""
@@ -339,7 +339,7 @@ def _losses_of_run(call: ApiRequest) -> Losses:
     command="policy retry POLICY",
 )
 def retry_run(call: ApiRequest) -> list[TaskListRecord]:
-    """Queue again the tasks that failed in a run; 409 if none is left to repeat.
+    """Queue the failed tasks of a run again; 409 if the run has no failed tasks to repeat.
 
     The event RUN_ENDED of the policy names the run.
     """
@@ -476,5 +476,5 @@ def _key(call: ApiRequest) -> str | None:
     """The Idempotency-Key of a request, if it has one.  Raises Malformed."""
     key = call.headers.get("idempotency-key")
     if key is not None and not is_printable(key, _KEY_LENGTH):
-        raise Malformed(f"Idempotency-Key: 1 to {_KEY_LENGTH} printable characters")
+        raise Malformed(f"Idempotency-Key: send 1 to {_KEY_LENGTH} printable characters")
     return key

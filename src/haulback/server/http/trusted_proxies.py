@@ -27,7 +27,7 @@ def check(proxies: Sequence[str]) -> None:
             ipaddress.ip_network(one)
         except ValueError:
             raise Malformed(
-                f"--proxy {one}: write the proxy's IP address, or its network like 10.0.0.0/24"
+                f"--proxy {one}: write the IP address of the proxy, or a network like 10.0.0.0/24"
             ) from None
 
 

@@ -171,7 +171,7 @@ def add_user(call: ApiRequest) -> User:
     roles=ADMINS,
     examples=[{"roles": ["viewer"]}],
     command="user set USER --role operator",
-    unasked="the user logs in again, and a change is taken back by another",
+    unasked="the user can log in again, and another change restores the old values",
 )
 def change_user(call: ApiRequest) -> User:
     """Change a user; the user's sessions end."""
@@ -237,17 +237,19 @@ def add_token(call: ApiRequest) -> Token:
     """Make a token for programs; only this answer shows it."""
     wanted: NewToken = call.read(NewToken)
     if not 0 < len(wanted.name) <= 200:
-        raise Malformed("name: 1 to 200 characters", field="name")
+        raise Malformed("name: send 1 to 200 characters", field="name")
     if wanted.validFor is not None and not 0 < wanted.validFor <= 10 * 365 * _DAY_MS:
-        raise Malformed("validFor: a time in ms, at most ten years", field="validFor")
+        raise Malformed("validFor: send a time in ms, at most ten years", field="validFor")
     who = call.who.account
     assert who
     if call.who.by_program:
-        raise Forbidden("a token makes no other token, which could outlive it; log in")
+        raise Forbidden("a token cannot make another token, which could outlive the first; log in")
     granted = _roles(_LEAST if wanted.roles is None else wanted.roles)
     # An administrator has the rights of all roles, and every user those of a viewer.
     if ADMINISTRATOR not in who.roles and not set(granted) <= {*who.roles, *_LEAST}:
-        raise Forbidden("roles: a token has no role that its user does not have")
+        raise Forbidden(
+            "roles: a token cannot have a role that its user lacks; leave that role out"
+        )
     within = _granted_projects(call, wanted.projects)
     made = ApiToken(new_guid(), wanted.name, who.guid, granted, 0, projects=within)
     token = users.add_api_token(call.app, call.who, made, wanted.validFor)
@@ -308,7 +310,7 @@ def _granted_projects(call: ApiRequest, wanted: list[str] | None) -> list[str] |
         )
     for project in _projects(wanted) or []:
         if not scope.allows(project):
-            raise Forbidden(f"projects: {project[:80]!r} is not a project of yours")
+            raise Forbidden(f"projects: {project[:80]!r} is not among your projects")
     return list(dict.fromkeys(wanted))
 
 
@@ -325,7 +327,7 @@ def _roles(wanted: list[str]) -> list[str]:
 def _projects(wanted: list[str] | None) -> list[str] | None:
     for project in wanted or []:
         if not 0 < len(project) <= 80:
-            raise Malformed("projects: each of 1 to 80 characters", field="projects")
+            raise Malformed("projects: give each project 1 to 80 characters", field="projects")
     return wanted
 
 

@@ -25,6 +25,7 @@ from haulback.server.store import copies, evaluations, events, machines
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.evaluations import Evaluation, EvaluationKind
+from haulback.units import counted
 from haulback.wire import JsonObject, read
 
 _KINDS = (EvaluationKind.HOST, EvaluationKind.POLICY)
@@ -195,7 +196,7 @@ def _settings(move: _Move, setting: str) -> JsonObject:
 
 def _event(policy: Record, names: _Names, now: int) -> Event:
     counts = {"assigned": len(names.assigned), "removed": len(names.removed)}
-    told = [f"{count} machines {verb}" for verb, count in counts.items() if count]
+    told = [f"{counted(count, 'machine')} {verb}" for verb, count in counts.items() if count]
     return Event(
         kind=EventKind.ASSIGNMENT_CHANGED,
         time=now,

@@ -1,4 +1,4 @@
-"""Attaching of destinations that hold a repository, and the tasks that read their catalogue."""
+"""Attachment of destinations that hold a repository, and the tasks that read the catalogues."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
     secret = packed(secret_of(wanted))
     if wanted.copyOf is not None:
         raise Malformed(
-            "copyOf: an attached repository has its own key already; leave it out", field="copyOf"
+            "copyOf: an attached repository has its own key already; leave the member out",
+            field="copyOf",
         )
     if wanted.oldCredentialRevoked and not wanted.takeOver:
         raise Malformed(
-            "oldCredentialRevoked: needs takeOver; give both, or leave it out",
+            "oldCredentialRevoked: needs takeOver; send both, or leave oldCredentialRevoked out",
             field="oldCredentialRevoked",
         )
     with app.change(who, "attach destination") as change:
@@ -75,7 +76,10 @@ def read_again(
     with app.change(who, operation, guid) as change:
         record = SqlCatalogue(change.sql).places.destination(guid)
         if queue.has_task(change.sql, TYPE, guid):
-            raise Conflict(f"a task reads the catalogue of {record.name} or copies to it already")
+            raise Conflict(
+                f"a task already reads the catalogue of {record.name} or copies to "
+                f"{record.name}; wait for the end of the task"
+            )
         task = _task(record, change.now, take_over, revoked)
         tasks.insert(change.sql, [task])
         change.after = {"task": task.guid, "takeOver": take_over, "oldCredentialRevoked": revoked}

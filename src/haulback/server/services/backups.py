@@ -144,12 +144,15 @@ def _missing(named: Backup, known: BackupRecords) -> Backup:
     missing = [item for item in known.locations(named.guid) if _can_be_given_up(item)]
     if len(missing) > 1:
         several = ", ".join(item.location for item in missing)
-        raise Conflict(f"backup {named.guid} lacks several locations; name one of {several}")
+        raise Conflict(
+            f"several locations of backup {named.guid} are missing; name one of {several}"
+        )
     for item in missing:
         return item
     raise Conflict(
-        f"backup {named.guid} is {location_status(named)}; only one that is missing, or "
-        "whose manifest cannot be read, can be given up.  To remove it mark it TO_REMOVE"
+        f"backup {named.guid} is {location_status(named)}; only a backup that is missing, "
+        "or whose manifest cannot be read, can be given up.  To remove the backup, mark "
+        "it TO_REMOVE"
     )
 
 
@@ -169,7 +172,7 @@ def proof(app: App, guid: str, scope: Scope) -> tuple[Backup, StoredProof]:
         proofs = [(item, backups.proof(sql, item.guid)) for item in locations]
     proven = [(item, evidence) for item, evidence in proofs if evidence]
     if not proven:
-        raise NotFound("nothing has proved this backup yet; POST /tasks/prove does")
+        raise NotFound("this backup has no proof yet; POST /tasks/prove makes one")
     return max(proven, key=lambda pair: pair[1].time)
 
 

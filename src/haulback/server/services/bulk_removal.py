@@ -36,7 +36,9 @@ def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
     at, size, aim = 0, _FIRST, _AIM if app.store.is_sqlite else _ALONE
     while at < len(left):
         if app.wakeups.is_over:
-            raise Unavailable(f"the server stops; {at} of {len(left)} are done, ask again")
+            raise Unavailable(
+                f"the server stops after {at} of {len(left)} objects; send the request again"
+            )
         begun = time.monotonic()
         try:
             work(left[at : at + size])

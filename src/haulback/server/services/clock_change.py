@@ -23,7 +23,7 @@ from haulback.server.store.schedule_clocks import ScheduleClock
 SKEW_MS = 5_000  # ms by which the clocks of two servers may differ without voiding a fire
 _PIECE = 100  # fires or machines of one transaction
 _OPEN = (fires.PLANNING, fires.PROVING, fires.RUNNING)
-_WHY = "the clock was set back to before the fire; it fires when its time comes"
+_WHY = "the clock was set back to a time before the fire; the schedule fires again at that time"
 log = logging.getLogger(__name__)
 
 

@@ -42,7 +42,7 @@ class ClusterNotifier:
             try:
                 self._core.store.notify()
             except HaulbackError as error:
-                log.warning("telling other servers: %s", error.message)
+                log.warning("other servers cannot be notified: %s", error.message)
             self._over.wait(_TOGETHER)
 
     def _listen(self) -> None:
@@ -50,7 +50,7 @@ class ClusterNotifier:
             try:
                 self._hear(self._core.store.heard())
             except HaulbackError as error:
-                log.warning("listening to other servers: %s", error.message)
+                log.warning("notifications of other servers cannot be received: %s", error.message)
                 self._over.wait(_AGAIN)
 
     def _hear(self, news: Iterable[bool]) -> None:

@@ -188,12 +188,15 @@ def _check_unused(known: Catalogue, kind: str, guid: str) -> None:
         for record in known.records.of_kind(below, guid):
             if not record.body.get("derived"):
                 words = below.replace("-", " ")
-                raise Conflict(f"the {words} {record.name} belongs to this record; remove it first")
+                raise Conflict(
+                    f"the {words} {record.name} belongs to this record; remove the {words} first"
+                )
     place_of = {"hypervisor-manager": manager_of, "hypervisor-cluster": cluster_of}.get(kind)
     for hypervisor in known.places.hypervisors() if place_of else ():
         if place_of and place_of(hypervisor) == guid:
             raise Conflict(
-                f"the hypervisor {hypervisor.name} belongs to this record; move it first"
+                f"the hypervisor {hypervisor.name} belongs to this record; move the "
+                "hypervisor to another record first"
             )
 
 

@@ -21,14 +21,18 @@ _LONGEST_TEXT, _LONGEST_LOGIN, _LONGEST_SECRET = 1000, 200, 16_384
 def check(wanted: Credential, _: Catalogue) -> None:
     """Raises Malformed for texts that are too long, and for unknown secrets to remove."""
     if len(wanted.description) > _LONGEST_TEXT:
-        raise Malformed(f"description: at most {_LONGEST_TEXT} characters", field="description")
+        raise Malformed(
+            f"description: send at most {_LONGEST_TEXT} characters", field="description"
+        )
     for name in ("username", "domain"):
         text = getattr(wanted, name)
         if len(text) > _LONGEST_LOGIN or (text and not text.isprintable()):
-            raise Malformed(f"{name}: at most {_LONGEST_LOGIN} printable characters", field=name)
+            raise Malformed(
+                f"{name}: send at most {_LONGEST_LOGIN} printable characters", field=name
+            )
     for name in SECRETS:
         if len(getattr(wanted, name) or "") > _LONGEST_SECRET:
-            raise Malformed(f"{name}: at most {_LONGEST_SECRET} characters", field=name)
+            raise Malformed(f"{name}: send at most {_LONGEST_SECRET} characters", field=name)
     for name in wanted.remove:
         if name not in SECRETS:
             raise Malformed(

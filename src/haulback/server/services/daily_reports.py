@@ -93,7 +93,9 @@ def _send(app: App, wanted: tuple[Record, int], due: DueReport) -> bool:
             return False
         channel = notifications.mail_channel(sql, policy.project)
         if channel is None:
-            log.warning("policy %s: no mail channel for its daily report", policy.name)
+            log.warning(
+                "policy %s: there is no active mail channel for its daily report", policy.name
+            )
             return False
         message.recipients = _listed(SqlCatalogue(sql), policy)
         delivery.post(sql, channel, message, now)
@@ -124,8 +126,8 @@ def _message(app: App, wanted: WantedReport, scope: Scope, date: str) -> Message
 def mail(app: App, who: Caller, wanted: WantedReport, value: str) -> MailedReport:
     """Queue a report for the recipients that `value` names.
 
-    Raises Malformed for recipients that are none, and where no address would get the report.
-    Raises Conflict without a mail channel.
+    Raises Malformed for unknown recipients, and if no address would get the report. Raises Conflict
+    without a mail channel.
     """
     with app.store.read() as sql:
         recipients = _recipients(SqlCatalogue(sql), who.scope, value)

@@ -141,7 +141,7 @@ def _write_parts(folder: Path, head: CopyHead, content: Iterator[bytes]) -> None
     blocks = _Blocks(content)
     for part in head.parts:
         if part.name not in _PARTS:
-            raise Damaged(f"the copy holds {part.name[:40]!r}, which belongs to no database")
+            raise Damaged(f"the copy holds {part.name[:40]!r}, which does not belong to a database")
         handle = os.open(folder / part.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(handle, "wb") as file:
             for block in blocks.take(part.size):
@@ -201,7 +201,7 @@ def _begin(app: App, copied: int) -> int:
     with app.store.write() as sql:
         number = epoch.begin(sql)
         database_restore.give_up_unfinished(sql, why)
-        text = f"{why}: nothing is deleted until every destination was looked through"
+        text = f"{why}: nothing is deleted until a VERIFY has read every destination"
         held_server.begin(sql, app.clock.now_ms(), copied, text)
     after = ""
     while True:
@@ -226,7 +226,7 @@ def _end(app: App, sql: Connection, guid: str, why: str) -> None:
             moves.requeue(task, why)
     elif task.state in (State.QUEUED.value, State.RUNNING.value):
         task.retry_count, task.results = 0, {}
-        moves.end(task, State.FAILED, f"{why}; submit it again if it is still wanted")
+        moves.end(task, State.FAILED, f"{why}; submit the task again if it is still needed")
 
 
 def _publish(site: NewSite, lock: Path) -> None:

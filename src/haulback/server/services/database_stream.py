@@ -53,7 +53,7 @@ def stream(app: App, who: Node, task: str, slot: str) -> Iterator[bytes]:
     with app.store.read() as sql:
         export = node_tasks.mine(sql, who, task)
         if export.type != "EXPORT" or export.ref("protectedEntity") != OWN_ENTITY:
-            raise Conflict("the task is no EXPORT of the server's own database")
+            raise Conflict("the task is not an EXPORT of the server's own database")
         to = SqlCatalogue(sql).places.destination(export.ref("backupDestination") or "")
         secret = app.vault.unseal(to.guid, destinations.sealed_key(sql, to.guid))
     return _stream(app, _Wanted(to, secret, slot))
@@ -120,7 +120,10 @@ def _head(wanted: _Wanted, about: CopiedDatabase, made: int, folder: Path) -> Co
 
 def _place(app: App) -> Path:
     if app.vault.path is None:
-        raise Conflict("this server has no data folder, which a copy of the database needs")
+        raise Conflict(
+            "a copy of the database needs a data folder, and this server has none; start the "
+            "server with --data"
+        )
     return app.vault.path.parent / "copies"
 
 

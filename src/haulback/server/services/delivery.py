@@ -46,7 +46,7 @@ from haulback.server.store import events, outbox
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import HOUR_MS
-from haulback.units import DAY_MS
+from haulback.units import DAY_MS, counted
 from haulback.wire import dump
 
 LEASE_MS = 600_000  # longer than an attempt can take: LONGEST_SECONDS of mails and requests
@@ -105,7 +105,7 @@ def attempt(app: App, taken: Delivery) -> Delivery:
         result = Result(False, error.message, is_silent=True)
     except Exception:
         log.exception("delivery %s", taken.guid)
-        result = Result(False, "an error of Haulback; the server's log has the details")
+        result = Result(False, "an internal error of Haulback; the server's log has the details")
     return _settle(app, taken, result, int((time.monotonic() - begun) * 1000))
 
 
@@ -297,7 +297,7 @@ def _monitor(app: App, parcel: _Parcel) -> Result:
     }
     wanted = [_occasion(event) for event in parcel.events] or ["success"]
     chosen = [url for occasion in wanted if (url := urls[occasion])]
-    result = Result(True, f"the channel has no URL for {wanted[0]}")
+    result = Result(True, f"the channel has no URL for {wanted[0]}; set this URL")
     for url in chosen:
         result = _of_web(app, WebRequest(url, certificate=channel.certificate))
         if not result.is_good:
@@ -359,12 +359,13 @@ def _logged(result: Result, now: int, duration: int) -> DeliveryAttempt:
 
 def _complain(sql: Connection, taken: Delivery, result: Result, now: int) -> None:
     """Disable a channel whose receiver no longer exists; report a message that failed for good."""
-    log.warning("notification by %s: %s", taken.channel_name, result.text)
+    log.warning("notification by channel %s: %s", taken.channel_name, result.text)
     if result.status == _GONE:
         notifications.disable(sql, taken.channel, result.text)
         _tell(sql, EventKind.CHANNEL_DISABLED, taken, (f"is disabled: {result.text}", now))
     elif taken.state == outbox.FAILED and taken.rule is not None:
-        text = f"gave up {taken.title!r} after {taken.attempts} attempts: {result.text}"
+        tries = counted(taken.attempts, "attempt")
+        text = f"gave up {taken.title!r} after {tries}: {result.text}"
         # Many messages to one receiver may fail for good at once.
         once = f"DELIVERY_FAILED {taken.channel} {now // HOUR_MS}"
         _tell(sql, EventKind.DELIVERY_FAILED, taken, (text, now), once)

@@ -52,11 +52,18 @@ def move(
 
 def _check(sql: Connection, before: BackupDestination, after: BackupDestination) -> None:
     if before.repository is None:
-        raise Conflict(f"{before.name} has no repository yet: remove it and add it at its place")
+        raise Conflict(
+            f"{before.name} has no repository yet: remove the destination, and add it at its "
+            "new place"
+        )
     if before.config == after.config and nodes_of(before) == nodes_of(after):
-        raise Malformed("path: the destination is there already; name the new place", field="path")
+        raise Malformed(
+            "path: the destination is already at this place; name the new place", field="path"
+        )
     if queue.has_task(sql, destination_move.TYPE, before.guid):
-        raise Conflict(f"{before.name} is being moved already")
+        raise Conflict(
+            f"{before.name} is being moved already; wait for the end of its BACKUP_DESTINATION_MOVE"
+        )
     pins.check_idle(sql, before)
     pins.check_held(sql, after)
     check_single_writer(after)

@@ -1,4 +1,6 @@
-"""Owners of destinations: the owner in orders, and the refusal of writes elsewhere."""
+"""Owners of destinations: orders name the owner, and plans that write to the destination of another
+server are refused.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,8 @@ def check(sql: Connection, plan: Plan) -> None:
         to = known.places.destination(guid)
         if not is_ours(sql, to):
             raise Conflict(
-                f"{to.name} belongs to {_owner_of(to)}: this server "
-                "may read it, and write to it after haulback destination take-over "
-                f"{to.name}"
+                f"{to.name} belongs to {_owner_of(to)}: this server may only read the "
+                f"destination; to write there run haulback destination take-over {to.name}"
             )
 
 

@@ -39,7 +39,8 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
     """
     if any(item.roleType is DestinationRole.PRIMARY for item in wanted):
         raise Malformed(
-            "roleType: a copy is SECONDARY or ARCHIVE; PRIMARY is the destination that is copied",
+            "roleType: send SECONDARY or ARCHIVE for a copy; PRIMARY is the destination "
+            "that is copied",
             field="roleType",
         )
     with app.change(who, "copy a destination", source) as change:
@@ -48,7 +49,8 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
         targets = {item.backupDestination.guid: item.roleType.value for item in wanted}
         if len(targets) < len(wanted):
             raise Malformed(
-                "backupDestination: a destination is named twice; it gets one copy, in one role",
+                "backupDestination: a destination is named twice; name each destination "
+                "once, with one role",
                 field="backupDestination",
             )
         for target in targets:
@@ -62,7 +64,10 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
 def _check(known: SqlCatalogue, origin: BackupDestination, to: BackupDestination) -> None:
     field = "backupDestination"
     if origin.guid == to.guid:
-        raise Malformed(f"{field}: a destination is no copy of itself; name another", field=field)
+        raise Malformed(
+            f"{field}: a destination cannot be a copy of itself; name another destination",
+            field=field,
+        )
     for place in (origin, to):
         if place.repository is None:
             raise Conflict(

@@ -140,8 +140,8 @@ def check_single_writer(record: BackupDestination) -> None:
     nodes = nodes_of(record)
     if record.config.get("singleWriter") and (nodes is None or len(nodes) != 1):
         raise Malformed(
-            "singleWriter: name the one `node` that uses the destination: creates are ordered by "
-            "this node alone",
+            "singleWriter: name the one `node` that uses the destination, because only "
+            "one node may write there",
             field="node",
         )
 
@@ -189,7 +189,9 @@ def _changed(
     """The record with the changes of a request.  Raises NotFound, Malformed, Conflict."""
     kind = destination_types.chosen(None, before.driver)
     if wanted.type is not None and wanted.type != kind.name:
-        raise Malformed(f"type: {before.name} is of type {kind.name}; leave it out", field="type")
+        raise Malformed(
+            f"type: {before.name} is of type {kind.name}; leave the member out", field="type"
+        )
     settings = _chosen_settings(wanted, before.settings)
     given = destination_types.changed(kind, wanted.settings or {}, before.config)
     if given.secrets and queue.has_task(sql, destination_move.TYPE, before.guid):
@@ -224,11 +226,11 @@ def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Tas
         known = SqlCatalogue(sql)
         record = known.places.destination(guid)
         if record.repository is not None:
-            raise Conflict(f"{record.name} has its repository already; nothing needs to be done")
+            raise Conflict(f"{record.name} has its repository already; nothing was done")
         for live in known.work.under_way("backupDestination", guid, "BACKUP_DESTINATION_INIT"):
             raise Conflict(
-                f"the BACKUP_DESTINATION_INIT of {record.name} is {live.state}; wait for its end, "
-                "or cancel it",
+                f"the BACKUP_DESTINATION_INIT of {record.name} is {live.state}; wait for "
+                "the end of this task, or cancel it",
                 task=live.guid,
             )
         family = _family_of(known, record)
@@ -249,14 +251,14 @@ def _family_of(known: SqlCatalogue, record: BackupDestination) -> BackupDestinat
         return known.places.destination(copied)
     except NotFound:
         raise Conflict(
-            f"{record.name} was to get the key of another destination, which was removed; remove "
+            f"copyOf: the destination whose key {record.name} needs was removed; remove "
             f"{record.name} and add it again without copyOf"
         ) from None
 
 
 def remove_destination(app: App, guid: str, who: Caller) -> None:
-    """Remove a destination.  Raises NotFound; raises Conflict while it holds backups, which need
-    its key.
+    """Remove a destination.  Raises NotFound; raises Conflict while the destination holds backups,
+    which need its key.
     """
     with app.change(who, "remove destination", guid) as change:
         sql = change.sql
@@ -267,8 +269,8 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         # Without a repository no backup has data there: all of them failed, or wait.
         if record.repository is not None and destinations.has_backups(sql, guid):
             raise Conflict(
-                "the destination holds backups; delete the backups first, or, if it will not come "
-                "back, give it up: haulback destination rm --gone"
+                "the destination holds backups; delete the backups first, or, if the "
+                "destination is lost for good, give it up: haulback destination rm --gone"
             )
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
             if guid in destinations_of(rule):
@@ -326,18 +328,20 @@ def _keeping(wanted: Retention | None, before: JsonObject) -> JsonObject:
         return before
     for name in ("keepLastNFull", "keepLastNIncremental"):
         if (count := getattr(wanted, name)) is not None and not 1 <= count <= 1_000_000:
-            raise Malformed(f"retention.{name}: at least 1", field=f"retention.{name}")
+            raise Malformed(
+                f"retention.{name}: send a number of at least 1", field=f"retention.{name}"
+            )
     for name in ("keepFullNewerThan", "keepIncrementalNewerThan"):
         if (age := getattr(wanted, name)) is not None and not 0 < age <= _LONGEST_AGE:
-            raise Malformed(f"retention.{name}: an age in ms", field=f"retention.{name}")
+            raise Malformed(f"retention.{name}: send an age in ms", field=f"retention.{name}")
     days = wanted.daysToKeepRetentionLock
     if days is not None and not 0 <= days <= 36_500:
         field = "retention.daysToKeepRetentionLock"
-        raise Malformed(f"{field}: days, at most 36500", field=field)
+        raise Malformed(f"{field}: send days, at most 36500", field=field)
     days = wanted.keepLastBackupOfAbsentDays
     if not 0 <= days <= 36_500:
         field = "retention.keepLastBackupOfAbsentDays"
-        raise Malformed(f"{field}: days, at most 36500; 0 for none", field=field)
+        raise Malformed(f"{field}: send days, at most 36500; 0 for none", field=field)
     return {**before, "retention": msgspec.to_builtins(wanted)}
 
 
@@ -345,10 +349,12 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
     if wanted is None:
         return before
     if not 1 <= wanted.days <= 3650:
-        raise Malformed("verification.days: 1 to 3650", field="verification.days")
+        raise Malformed(
+            "verification.days: send a number from 1 to 3650", field="verification.days"
+        )
     if not 60 <= wanted.seconds <= 86_400:
         field = "verification.seconds"
-        raise Malformed(f"{field}: 60 to 86400", field=field)
+        raise Malformed(f"{field}: send seconds, 60 to 86400", field=field)
     return {**before, "verification": msgspec.to_builtins(wanted)}
 
 
@@ -362,14 +368,16 @@ def _copying(wanted: Copying | None, before: JsonObject) -> JsonObject:
         return before
     if wanted.rate is not None and wanted.rate < _LEAST_RATE:
         field = "copying.rate"
-        raise Malformed(f"{field}: bytes per second, at least {_LEAST_RATE}", field=field)
+        raise Malformed(f"{field}: send bytes per second, at least {_LEAST_RATE}", field=field)
     for name in ("startHour", "endHour"):
         hour, field = getattr(wanted, name), f"copying.{name}"
         if hour is not None and not 0 <= hour <= DAY_MS:
-            raise Malformed(f"{field}: ms from midnight, 0 to {DAY_MS}", field=field)
+            raise Malformed(f"{field}: send ms from midnight, 0 to {DAY_MS}", field=field)
     if (wanted.startHour is None) != (wanted.endHour is None):
         field = "copying.endHour" if wanted.endHour is None else "copying.startHour"
-        raise Malformed(f"{field}: a window has both, startHour and endHour", field=field)
+        raise Malformed(
+            f"{field}: a window needs both startHour and endHour; send both or neither", field=field
+        )
     if wanted.timeZone and not is_zone(wanted.timeZone):
         field = "copying.timeZone"
         raise Malformed(f"{field}: name an IANA time zone, like Europe/Berlin", field=field)

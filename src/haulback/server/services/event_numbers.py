@@ -41,4 +41,4 @@ def _follow(store: Store, sql: Connection, numbered: Sequence[EventRecord], now:
         except HaulbackError:
             raise  # the database does not answer: the events are numbered later
         except Exception:
-            log.exception("%d events have no consequences", len(numbered))
+            log.exception("the consequences of %d numbered events failed", len(numbered))

@@ -131,8 +131,7 @@ def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> 
 def _miss(sql: Connection, fire: Fire, record: Record) -> None:
     fire.state, fire.ended = fires.MISSED, fire.created
     fire.reason = (
-        "no server fired the schedule in time: a later due time has come, or the start window "
-        "has closed"
+        "no server fired the schedule in time: a later time was due, or the start window had closed"
     )
     if fires.add(sql, fire) and record.kind == schedule_clocks.SCHEDULE:
         tell(sql, EventKind.FIRE_MISSED, (fire, record, fire.created), fire.reason)
@@ -189,13 +188,15 @@ def _plan_alone(app: App, wanted: FirePlanning) -> None:
         log.exception("rule %s of schedule %s cannot be planned", wanted.rule.rule, fire.schedule)
         for name, value in before.items():
             setattr(fire, name, value)
-        _skip_rule(wanted, "an error of Haulback; the log of the server has the details")
+        _skip_rule(wanted, "an internal error of Haulback; the server's log has the details")
         fire.at_rule, fire.at_entity = fire.at_rule + 1, ""
 
 
 def _close(sql: Connection, fire: Fire, record: Record, now: int) -> None:
     """End the planning of a fire whose window closed while no server ran."""
-    fire.reason = f"its window closed after {fire.planned} of its workflows had been planned"
+    fire.reason = (
+        f"the start window closed after {fire.planned} workflows of the run had been planned"
+    )
     fire.state = fires.RUNNING if fire.planned else fires.MISSED
     fire.ended = None if fire.planned else now
     tell(sql, EventKind.FIRE_MISSED, (fire, record, now), fire.reason)

@@ -28,7 +28,8 @@ def check(sql: Connection, wanted: BackupDestination) -> None:
 
 
 def _check_free(sql: Connection, wanted: BackupDestination) -> None:
-    """Raises Conflict when the folder of a destination is, holds, or lies in another's folder.
+    """Raises Conflict when the folder of a destination equals, holds, or lies in the folder of
+    another destination.
 
     The same path on different nodes is a different folder, and so is the same path of another host
     or user. If two addresses lead to one folder, the node that initialises the second destination

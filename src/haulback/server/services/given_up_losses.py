@@ -69,7 +69,7 @@ def _node(view: LossView, guid: str) -> None:
             kind = "destination" if isinstance(place, BackupDestination) else "hypervisor"
             tally.item(kind, "without this node", place.guid, place.name, "other nodes reach it")
     if groups := given_up.groups_of(sql, guid):
-        tally.note(f"{node.name} leaves {groups} groups of nodes")
+        tally.note(f"{node.name} leaves {units.counted(groups, 'group')} of nodes")
     _tasks_of_node(view, guid)
     view.mounts.append(given_up.mounts_of_node(guid))
 
@@ -103,7 +103,7 @@ def _destination(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     place = view.known.places.destination(guid)
     view.leaving = view.leaving or [guid]
-    note = "its repository, if it is found, opens when the place is added again"
+    note = "the repository, if it is found again, opens when its destination is added again"
     tally.item("destination", _UP, guid, place.name, note if place.repository else "")
     if place.owner.number:
         tally.item("owner record", _UP, guid, place.name)
@@ -124,14 +124,15 @@ def _backups(view: LossView, where: Condition, name: str) -> None:
     if kept := tally.add(
         loss_rows.backups(sql, "kept elsewhere", given_up.kept(where, view.leaving))
     ):
-        tally.note(f"{kept} backups on {name} stay: each has another good location")
+        many = units.counted(kept, "backup")
+        tally.note(f"kept: {many} on {name} with another good location")
     locked = loss_rows.backups(
         sql, _UP, given_up.lost(where, view.leaving), given_up.is_locked(view.now)
     )
     if locked.total:
         tally.note(
-            f"{locked.total} of the backups on {name} are under a retention lock; the lock of their"
-            " files stays, their records go"
+            f"{units.counted(locked.total, 'backup')} on {name} under a retention lock: the "
+            "records are removed, and the lock of the files stays"
         )
 
 
@@ -151,7 +152,9 @@ def _rules(view: LossView, destination: str) -> None:
             fate = "turned off" if "PRIMARY" in roles else "without this copy"
             notes = [f"policy {policies[rule.parent]}"] if rule.parent in policies else []
             if "PRIMARY" in roles and len(targets) > len(roles):
-                notes.append("its copies stay: give it a PRIMARY and turn it on again")
+                notes.append(
+                    "the copies stay: give the rule a PRIMARY destination and activate it again"
+                )
             view.tally.item("rule", fate, rule.guid, rule.name, "; ".join(notes))
             touched.append(rule)
     off = {rule.guid for rule in touched}
@@ -175,13 +178,13 @@ def _hypervisor(view: LossView, guid: str) -> None:
     )
     if kept:
         tally.note(
-            f"{kept} machines of {place.name} stay as absent machines without a hypervisor: their "
-            "backups can be restored elsewhere"
+            f"kept: {units.counted(kept, 'machine')} of {place.name}, as absent and without a "
+            "hypervisor; the backups can be restored elsewhere"
         )
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_on(guid)))
     for plan in view.known.records.of_kind("recovery-plan"):
         if any((rule.get("hypervisor") or {}).get("guid") == guid for rule in _rules_of(plan)):
-            note = "the plan restores to this hypervisor: give the plan another hypervisor"
+            note = "the recovery plan restores to this hypervisor: give the plan another hypervisor"
             tally.item("recovery plan", "kept", plan.guid, plan.name, note)
     view.tasks.append(given_up.of_hypervisor(guid))
 
@@ -203,24 +206,26 @@ def _machine(view: LossView, guid: str) -> None:
         name = view.known.places.destination(place).name
         _backups(view, given_up.on_destinations(guid, [place]), name)
         tally.note(
-            f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} are "
-            "given up; to keep them, name a longer silence (--silent 30d, silentFor)"
+            f"{_silence(view, heard[place])} reaches {name}: the backups of "
+            f"{machine.name} there are given up; to keep the backups, name a longer "
+            "silence (--silent 30d, silentFor)"
         )
     for place in there:
         if heard[place] < view.now - _QUIET_MS:
             name = view.known.places.destination(place).name
             tally.note(
-                f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} "
-                "stay; if its nodes are lost for good, give them up by a shorter silence "
-                "(--silent 1h, silentFor), or give up the nodes first"
+                f"{_silence(view, heard[place])} reaches {name}: the backups of "
+                f"{machine.name} there stay; if the nodes are lost for good, give the "
+                "backups up by a shorter silence (--silent 1h, silentFor), or give up "
+                "the nodes first"
             )
     stays = tally.add(
         loss_rows.backups(sql, "kept", loss_rows.stored(), given_up.on_destinations(guid, there))
     )
     if stays:
         tally.note(
-            f"{stays} backups of {machine.name} stay, with its record as an absent machine; "
-            f"haulback machine rm {machine.name} deletes them"
+            f"kept: {units.counted(stays, 'backup')} of {machine.name}, whose record stays as an "
+            f"absent machine; haulback machine rm {machine.name} deletes both"
         )
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_of(guid)))
     view.tasks.append(given_up.of_machine(guid))
@@ -230,16 +235,19 @@ def _seen(view: LossView, machine: Entity) -> str:
     """The time since a scan of its hypervisor saw a machine, in words."""
     ago = units.duration(max(0, view.now - machine.seen) / 1000)
     if not machine.seen:
-        return "no scan has seen it"
+        return "no inventory has listed the machine"
     if machine.absent_since is None and machine.present:
-        return f"its hypervisor still showed it {ago} ago: the next scan adds it again"
+        return (
+            f"its hypervisor listed the machine {ago} ago: the next inventory adds the "
+            "machine again"
+        )
     return f"last seen {ago} ago"
 
 
 def _silence(view: LossView, heard: int) -> str:
     if not heard:
-        return "no node that ever had contact"
-    return f"no node that was heard in the last {units.duration((view.now - heard) / 1000)}"
+        return "no node that was ever connected"
+    return f"no node that was connected in the last {units.duration((view.now - heard) / 1000)}"
 
 
 _OF: Mapping[str, Callable[[LossView, str], None]] = {

@@ -129,7 +129,7 @@ def continue_all(app: App) -> int:
             raise
         except Exception:
             if guid not in app.failed_steps:  # log an error once, not every second
-                log.exception("the rest of %s is not given up yet", guid)
+                log.exception("giving up %s has not ended yet", guid)
             app.failed_steps.add(guid)
     return len(begun)
 
@@ -170,7 +170,10 @@ def _check(sql: Connection, kind: str, guid: str, who: Caller) -> None:
     else:
         known.machines.get(guid)
         if given_up.is_own(guid):
-            raise Malformed("guid: the server's own database is no machine that can be given up")
+            raise Malformed(
+                "guid: the machine of the server's own database cannot be given up; name "
+                "another machine"
+            )
 
 
 @dataclass
@@ -212,7 +215,7 @@ def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     reached.
     """
     node = nodes.one_node(at.sql, guid)
-    why = f"node {node.name} {at.by()}, and only it could do this task"
+    why = f"node {node.name} {at.by()}, and only this node could run the task"
     record = {"name": node.name, "version": node.version, "seen": node.seen}
     item = at.item(NODE, guid, node.name, why, record)
     item.secret, item.token = nodes.digests(at.sql, guid)
@@ -235,8 +238,8 @@ def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
 
 
 def _narrow(at: _Beginning, place: Place, node: str) -> None:
-    """Remove a node from those that reach a place, and assign the waiting tasks of the place to
-    other nodes.
+    """Remove a node from the nodes of a place, and assign the waiting tasks of the place to other
+    nodes.
     """
     others = [guid for guid in place.nodes if guid != node]
     one = others[0] if len(others) == 1 else None
@@ -297,7 +300,7 @@ def _begin_hypervisor(at: _Beginning, guid: str, cause: str = "") -> list[GivenU
 def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
     """Record which destinations no node reaches now.
 
-    Their locations are removed, as the list of losses announced.
+    The locations of these backups are removed, as the list of losses announced.
     """
     machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
     heard = given_up.last_heard(at.sql, given_up.holding(at.sql, guid))
@@ -325,7 +328,7 @@ def _carry_out(app: App, guid: str, most: int | None = None) -> None:
     failures = 0
     for _ in count() if most is None else range(most):
         if app.wakeups.is_over:
-            raise Unavailable("the server stops; the rest is given up after its start")
+            raise Unavailable("the server stops; it gives up the rest after its next start")
         try:
             if _is_over(app, guid):
                 return
@@ -379,7 +382,7 @@ def _end(work: _Work, task: Task) -> None:
         # PostgreSQL aborted the transaction: its repetition may leave the task to another node.
         raise
     except HaulbackError:
-        log.exception("task %s ends without its records", task.guid)
+        log.exception("task %s ends without changing its records", task.guid)
         task = tasks.get(work.sql, task.guid)
         values = endings.ended(task, State.CANCELLED, work.item.why, work.now)
         tasks.change(work.sql, task, work.now, **values)
@@ -393,7 +396,7 @@ def _end_or_repeat(work: _Work, task: Task) -> None:
             moves.lost(task, silent)
             return
         if task.type == "STORE" and "staging" in task.params:
-            moves.begin_again(task, f"its export waited on {silent}")
+            moves.begin_again(task, f"the export of the machine waited in the staging of {silent}")
             return
     task.retry_count = 0
     moves.end(task, State.CANCELLED, work.item.why, hidden=task.state == "PLANNED")

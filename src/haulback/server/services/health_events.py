@@ -14,7 +14,7 @@ from haulback.server.services import own_key
 from haulback.server.services.app import App
 from haulback.server.store import events, nodes
 from haulback.server.store.engine import Connection
-from haulback.units import DAY_MS, utc
+from haulback.units import DAY_MS, counted, utc
 
 _DOWN_MS = 90_000  # milliseconds of silence after which a node is reported as down
 _EVERY_MS = 15_000  # time between two checks of the server's health
@@ -55,13 +55,13 @@ def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
     if is_silent == was_silent:
         return None
     kind = EventKind.NODE_DOWN if is_silent else EventKind.NODE_UP
-    text = f"the node {node.name} is silent since {utc(node.seen)}" if is_silent else None
+    text = f"the node {node.name} has been silent since {utc(node.seen)}" if is_silent else None
     return Event(
         kind=kind,
         time=now,
         subject=node.guid,
         subject_name=node.name,
-        text=text or f"the node {node.name} speaks again",
+        text=text or f"the node {node.name} is connected again",
         data={"lastSeen": node.seen},
         once=f"{kind.value} {node.guid} {node.seen // _DOWN_MS}",
     )
@@ -80,7 +80,7 @@ def _of_certificate(app: App, now: int) -> Event | None:
     if end is None or end - now > _WARNED_MS:
         return None
     days = (end - now) // DAY_MS
-    state = f"ends in {days} days" if end > now else "has ended"
+    state = f"expires in {counted(days, 'day')}" if end > now else "has expired"
     text = f"the certificate {app.certificate} of the server {state}; renew it"
     return _of_server(now, text, f"CERTIFICATE {end} {now // DAY_MS}")
 

@@ -1,4 +1,5 @@
-"""The hold of a server whose database was restored: the work that waits, and the end of the hold.
+"""The hold of a server whose database was restored: the work that must wait, and the end of the
+hold.
 
 A restored catalogue lacks the backups that were stored after its copy was made.  While the server
 is held, no schedule runs and no task starts that deletes; a VERIFY of each destination compares the
@@ -28,7 +29,7 @@ from haulback.server.store.damage_ledger import save_verify_state, verify_state
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Plan, Task
-from haulback.units import GIB
+from haulback.units import GIB, counted
 from haulback.wire import JsonObject, Named
 
 _AGAIN_MS = 15 * 60_000  # time between two attempts to compare a destination that does not answer
@@ -53,8 +54,9 @@ def check_removal(sql: Connection, what: str) -> None:
 
 def _waits(what: str) -> str:
     return (
-        f"the server is held, because its database was restored: {what} waits until every "
-        f"destination was looked through; see GET /server/hold, or lift the hold: {_LIFT}"
+        f"the server is held, because its database was restored: {what} waits until a "
+        "VERIFY has read every destination; see GET /server/hold, or lift the hold: "
+        f"{_LIFT}"
     )
 
 
@@ -128,8 +130,10 @@ def tend(app: App) -> int:
                 planned += _look_through(sql, row, now)
         if hold.is_looked_through(sql):
             surplus = [row for row in hold.destinations(sql) if row.unknown]
-            told = "; ".join(f"{row.name} holds {row.unknown} unknown backups" for row in surplus)
-            text = "every destination was looked through" + (f": {told}" if told else "")
+            told = "; ".join(
+                f"{row.name} holds {counted(row.unknown or 0, 'unknown backup')}" for row in surplus
+            )
+            text = "a VERIFY has read every destination" + (f": {told}" if told else "")
             unknown = {row.destination: msgspec.to_builtins(row.found) for row in surplus}
             _lift(sql, now, text, {"unknown": unknown})
     return planned

@@ -51,8 +51,8 @@ def checked(host: str, port: int, allowed: Sequence[Network]) -> str:
         if is_internal(address) or _is_own(_inner(address) or address):
             shown = host if host == text else f"{host} ({address})"
             raise Forbidden(
-                f"{shown} is an address of this machine or of its platform; allow it by "
-                f"{_OPTION} of the server, or name another receiver"
+                f"{shown} is an address of this machine or of its platform; allow the "
+                f"address by {_OPTION} of the server, or name another receiver"
             )
     return addresses[0]
 
@@ -67,7 +67,9 @@ def _resolved(host: str, port: int) -> list[str]:
         rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise Unavailable(f"{host} has no address: {reason}") from None
+        raise Unavailable(
+            f"{host} has no address: {reason}; correct the name of the host"
+        ) from None
     return list(dict.fromkeys(str(row[4][0]) for row in rows))
 
 

@@ -41,13 +41,13 @@ def _sync_of(sql: Connection, who: Node, wanted: FullInventory) -> Task:
     if wanted.task:
         task = mine(sql, who, wanted.task.guid, lock=True)
         if task.type != "INVENTORY_SYNC":
-            raise Conflict(f"task: is a {task.type}, not an INVENTORY_SYNC")
+            raise Conflict(f"task: is a {task.type}; name a task of type INVENTORY_SYNC")
         return task
     for task in task_lifecycle.of_session(sql, who.session or ""):
         same = wanted.hypervisor in (None, Ref(task.ref("hypervisor") or ""))
         if task.type == "INVENTORY_SYNC" and same:
             return task
-    raise Conflict("this node runs no INVENTORY_SYNC of that hypervisor; take one first")
+    raise Conflict("this node runs no INVENTORY_SYNC of that hypervisor; take such a task first")
 
 
 def _machines(found: list[JsonObject]) -> list[ReportedMachine]:
@@ -64,7 +64,7 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
     Raises Conflict when the node runs no such task, Forbidden for another node's task.
     """
     if wanted.instance is None:
-        raise Malformed("instance: send the machine's inventory", field="instance")
+        raise Malformed("instance: send the inventory of the machine", field="instance")
     with app.store.write() as sql:
         task = _task_about(sql, who, wanted)
         known = SqlCatalogue(sql).machines.get(
@@ -74,7 +74,11 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
         )
         [result] = _machines([{"uuid": known.uuid, "name": known.name, **wanted.instance}])
         if result.uuid != known.uuid:
-            raise Malformed(f"instance.uuid: {known.name} has another uuid", field="instance.uuid")
+            raise Malformed(
+                f"instance.uuid: {known.name} has a different uuid; correct the uuid or the "
+                "machine",
+                field="instance.uuid",
+            )
         ledger = SqlLedger(sql, app.clock.now_ms())
         seen, host = [entity(result, known.hypervisor)], known.hypervisor
         ledger.inventory.scanned(host, seen, complete_since=None, by=task.workflow)
@@ -92,4 +96,4 @@ def _task_about(sql: Connection, who: Node, wanted: OneInventory) -> Task:
             task.type == "INVENTORY_SYNC" and task.ref("hypervisor") == entity.hypervisor
         ):
             return task
-    raise Conflict(f"this node runs no task about {entity.name}; take one first")
+    raise Conflict(f"this node runs no task about {entity.name}; take such a task first")

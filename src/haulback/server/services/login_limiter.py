@@ -56,7 +56,7 @@ class LoginLimiter:
             self._take_back(guesser)  # the password was not checked
             raise
         if not right or who is None:
-            raise Unauthenticated("login or password is wrong")
+            raise Unauthenticated("the login or the password is wrong")
         with self._lock:
             guess.clear()
             self._right[mark] = time.monotonic() + _FRESH

@@ -43,7 +43,7 @@ def _move(
     name = known.places.node_names().get(task.pinned_node, "of the export")
     moves.begin_again(
         task,
-        f"its export is staged on node {name}, which is silent: that staging counts as lost, and "
-        "another node exports the machine again",
+        f"its export is in the staging of node {name}, which is silent: the export counts "
+        "as lost, and another node exports the machine again",
     )
     return True

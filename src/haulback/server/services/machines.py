@@ -84,8 +84,8 @@ def _check_governed(known: Catalogue, kind: str, policy: str | None, project: st
         return
     if result and result.project not in (None, project):
         raise Conflict(
-            f"the policy {result.name} belongs to project {result.project}; give the machine a "
-            f"policy of {project or 'no project'}, or one of all projects",
+            f"the policy {result.name} belongs to project {result.project}; give the "
+            f"machine a policy of {project or 'no project'}, or a policy of all projects",
             policy=result.guid,
         )
 
@@ -110,10 +110,12 @@ def _set_commands(settings: JsonObject, wanted: MachineSettings, host: Hyperviso
             settings.pop(name, None)
             continue
         if len(command) > _COMMAND or "\0" in command:
-            raise Malformed(f"{name}: at most {_COMMAND} characters, without NUL", field=name)
+            raise Malformed(f"{name}: send at most {_COMMAND} characters, without NUL", field=name)
         platform = type_of(host.driver, host.config)
         if not platform.can(Capability.GUEST):
-            raise Malformed(f"{name}: {platform.words} runs no machines", field=name)
+            raise Malformed(
+                f"{name}: {platform.words} cannot run machines; leave the member out", field=name
+            )
         settings[name] = command
 
 
@@ -124,8 +126,9 @@ def remove(app: App, who: Caller, guid: str) -> None:
         change.before = machine
         if machine.present:
             raise Conflict(
-                f"{machine.name} is present; the next inventory would add the machine again; if it "
-                "is lost for good, give it up: haulback machine forget --gone"
+                f"{machine.name} is present, so the next inventory would add the machine "
+                "again; if the machine is lost for good, give it up: haulback machine "
+                "forget --gone"
             )
         hold.check_removal(change.sql, "the removal of a machine")
         if not _forget(change.sql, machine):
@@ -156,7 +159,9 @@ def set_disk(app: App, who: Caller, guid: str, *, excluded: bool) -> None:
         names = set(before.settings.get("excludedDisks", []))
         names = names | {name} if excluded else names - {name}
         if all(disk.name in names for disk in before.disks):
-            raise Conflict(f"{before.name} would have no disk left to back up")
+            raise Conflict(
+                f"{before.name} would have no disk left to back up; keep at least one disk"
+            )
         settings = {**before.settings, "excludedDisks": sorted(names)}
         after = msgspec.structs.replace(before, settings=settings)
         machines.write_settings(change.sql, after)

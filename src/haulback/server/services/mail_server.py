@@ -12,6 +12,7 @@ from typing import NamedTuple
 from haulback.contract.notifications import MailSecurity
 from haulback.server.services.connection_limit import ConnectionLimit
 from haulback.server.services.notifications import PORTS
+from haulback.units import counted
 
 TIMEOUT_SECONDS = 20.0  # seconds of each step of the SMTP dialogue
 LONGEST_SECONDS = 300.0  # seconds of the whole dialogue; shorter than the lease of a message
@@ -71,7 +72,7 @@ def send(server: MailServer, mail: EmailMessage, recipients: list[str]) -> MailA
     with ConnectionLimit(LONGEST_SECONDS) as limit:
         answer = _sent(server, mail, recipients, limit)
     if limit.is_over and answer.is_silent:
-        text = f"{server.host} did not take the mail within {LONGEST_SECONDS:.0f} seconds"
+        text = f"{server.host} did not accept the mail within {LONGEST_SECONDS:.0f} seconds"
         return MailAnswer(False, text, is_silent=True)
     return answer
 
@@ -87,7 +88,9 @@ def _sent(
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         is_final = all(code >= _PERMANENT for code in codes)
-        return MailAnswer(False, f"no recipient was taken: {_refused(error.recipients)}", is_final)
+        return MailAnswer(
+            False, f"{server.host} accepted no recipient: {_refused(error.recipients)}", is_final
+        )
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
         is_final = error.smtp_code >= _PERMANENT
         return MailAnswer(False, f"{server.host} refuses the mail: {_said(error)}", is_final)
@@ -101,7 +104,8 @@ def _sent(
         return MailAnswer(False, f"{server.host} cannot be reached: {error}", is_silent=True)
     if refused:
         return MailAnswer(True, f"sent, but not to {_refused(refused)}")
-    return MailAnswer(True, f"{server.host} took the mail for {len(recipients)} recipients")
+    many = counted(len(recipients), "recipient")
+    return MailAnswer(True, f"{server.host} accepted the mail for {many}")
 
 
 def _connected(server: MailServer, limit: ConnectionLimit) -> smtplib.SMTP:

@@ -18,13 +18,17 @@ _POLICIES = ("vm-backup", "vm-snapshot")
 def check(wanted: MailingList, _: Catalogue) -> None:
     """Raises Malformed for a list without recipients or with an invalid address."""
     if not 1 <= len(wanted.recipients) <= _MOST_RECIPIENTS:
-        raise Malformed(f"recipients: 1 to {_MOST_RECIPIENTS} mail addresses", field="recipients")
+        raise Malformed(
+            f"recipients: send 1 to {_MOST_RECIPIENTS} mail addresses", field="recipients"
+        )
     wanted.recipients = [
         check_address(address, f"recipients[{place}]")
         for place, address in enumerate(wanted.recipients)
     ]
     if len(wanted.description) > _LONGEST_TEXT:
-        raise Malformed(f"description: at most {_LONGEST_TEXT} characters", field="description")
+        raise Malformed(
+            f"description: send at most {_LONGEST_TEXT} characters", field="description"
+        )
 
 
 def check_named(wanted: AnyPolicy, known: Catalogue) -> None:

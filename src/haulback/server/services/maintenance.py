@@ -103,7 +103,7 @@ def tick(app: App) -> None:
     for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
-        log.info("%d mounted backups reached their unmount time", mounts_due)
+        log.info("mounted backups that reached their unmount time: %d", mounts_due)
     if opened or lost or mounts_due:
         app.wakeups.ring()
     app.wakeups.ring_rest()
@@ -171,7 +171,7 @@ def follow_the_clock(app: App) -> None:
     with app.store.write() as sql:
         drift = app.clock.drift_ms()
         app.clock.adopt()
-        log.warning("the clock was set by %d ms; leases start again", drift)
+        log.warning("the clock of the server was changed by %d ms; all leases start again", drift)
         if drift < 0:
             _set_back(app, sql, -drift)
         task_lifecycle.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
@@ -195,7 +195,7 @@ def _silence(sql: Connection, guid: str | None) -> str:
         node = nodes.one_node(sql, guid or "")
     except NotFound:
         return "the node of the task was removed"
-    return f"the node {node.name} is silent since {utc(node.seen or 0)}"
+    return f"the node {node.name} has been silent since {utc(node.seen or 0)}"
 
 
 def _end_lost(app: App) -> int:
@@ -215,7 +215,11 @@ def _end_late(app: App) -> None:
         moves = app.task_changes(sql)
         for task in queue.closed_windows(sql, moves.now):
             with _alone(app, sql, task):
-                moves.end(task, State.FAILED, "WINDOW_EXPIRED: no node started it in its window")
+                moves.end(
+                    task,
+                    State.FAILED,
+                    "WINDOW_EXPIRED: no node started the task in its start window",
+                )
                 app.tidy_after(sql, task)
 
 
@@ -225,7 +229,7 @@ def _end_stubborn(app: App) -> None:
         moves = app.task_changes(sql)
         for task in task_lifecycle.overdue(sql, moves.now):
             left = f"attempt {task.attempt_name} on node {task.node}"
-            why = f"{task.status_info}; its node did not confirm in time; left behind: {left}"
+            why = f"{task.status_info}; the node did not confirm in time; leftovers: {left}"
             with _alone(app, sql, task):
                 moves.end(task, State.CANCELLED, why)
                 app.tidy_after(sql, task)

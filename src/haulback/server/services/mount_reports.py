@@ -40,7 +40,7 @@ def damaged(app: App, who: Node, guid: str, reports: Sequence[DamageReport]) -> 
 def _mount(sql: Connection, who: Node, guid: str) -> Mount:
     mount = SqlCatalogue(sql).mounts.get(guid)
     if mount.node != who.guid:
-        raise NotFound(f"nothing is mounted as {guid} here", guid=guid)
+        raise NotFound(f"this node has no mount {guid}", guid=guid)
     return mount
 
 

@@ -67,11 +67,11 @@ class NodeRequests:
                     if part := node_requests.pick_up(sql, guid, number):
                         return part
             if self._wakeups.is_over:
-                raise Unavailable("the server stops; ask again")
+                raise Unavailable("the server stops; send the request again")
             if not number and time.monotonic() > again + _ASK_AGAIN:
                 again = time.monotonic()
                 self._wakeups.ring_for([node])
-        raise Unavailable("the node does not answer; is it running?")
+        raise Unavailable("the node does not answer; check that the node runs")
 
     def fetch(self, node: str) -> list[PendingRequest]:
         """The requests to a node that the node has not begun to answer."""

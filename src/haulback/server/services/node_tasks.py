@@ -186,7 +186,7 @@ def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: Sta
             for task in chosen:
                 _check_mine(task, who)
                 if task.cancel_wanted:
-                    raise Conflict("one of the tasks is to be cancelled")
+                    raise Conflict("a user cancelled one of the tasks")
             moves.finish(chosen)
     except (HaulbackError, msgspec.ValidationError):
         return False
@@ -233,8 +233,8 @@ def _check_able(app: App, sql: Connection, who: Node, wanted: list[Task]) -> Non
     for task in wanted:
         if not _is_able(who, task):
             raise Conflict(
-                f"node {who.name} runs Haulback {who.version}, which must not do {task.type} any "
-                "more: update Haulback on it"
+                f"node {who.name} runs Haulback {who.version}, which must no longer run "
+                f"{task.type}: update Haulback on the node"
             )
 
 
@@ -262,7 +262,7 @@ def share(app: App, who: Node, guid: str) -> WorkOrder:
         known = SqlCatalogue(sql)
         found = known.mounts.get(guid)
         if found.node != who.guid or found.state != "MOUNTED":
-            raise NotFound(f"nothing is mounted as {guid} here", guid=guid)
+            raise NotFound(f"this node has no mount {guid}", guid=guid)
         prepared = mount.order_of(found, known)
     return WorkOrder(0, destination_secrets.without_secrets(prepared))
 
@@ -275,7 +275,7 @@ def progress(app: App, who: Node, guid: str, percent: float) -> None:
     with app.store.once() as sql:
         if not tasks.advance(sql, who.attempt, **values):
             mine(sql, who, guid)
-            raise Fenced("this attempt is over")
+            raise Fenced("this attempt has ended")
 
 
 def became(app: App, who: Node, guid: str, kind: str) -> Task:
@@ -307,8 +307,8 @@ def _check_member(app: App, task: Task, name: str) -> None:
     if name not in app.kinds[task.type].members:
         having = sorted(kind.type for kind in app.kinds.values() if name in kind.members)
         raise Conflict(
-            f"{name}: a task of type {task.type} has none, only {', '.join(having)} does; "
-            "nothing was changed",
+            f"{name}: a task of type {task.type} has no such value, only "
+            f"{', '.join(having)} has; nothing was changed",
             field=name,
             type=task.type,
         )
@@ -377,7 +377,7 @@ def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
         entity = task.ref("protectedEntity")
         held = wanted and bool(entity) and SqlCatalogue(sql).machines.is_scheduled(entity or "")
         if wanted and not held:
-            line = "no active incremental schedule applies: no snapshot has to be kept"
+            line = "no active incremental schedule applies: no snapshot must be kept"
             task_lists.append_log(sql, task, app.clock.now_ms(), [line])
         _change(app, sql, task, {"results": {**task.results, "incSnapRequired": held}})
 
@@ -460,7 +460,7 @@ def _probes(sql: Connection, who: Node, record: BackupDestination) -> bool:
 
 def _check_reaches(sql: Connection, who: Node, record: BackupDestination) -> None:
     if not reach.reaches(who.guid, record) and not _probes(sql, who, record):
-        raise Forbidden(f"{record.name} is bound to other nodes")
+        raise Forbidden(f"{record.name} is bound to other nodes; bind it to this node too")
 
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:
@@ -481,9 +481,9 @@ def _check_mine(task: Task, who: Node) -> None:
     if task.node not in (None, who.guid):
         raise Forbidden("another node runs this task")
     if task.state != State.RUNNING.value:
-        raise Fenced(f"the task is {task.state}; this attempt is over", state=task.state)
+        raise Fenced(f"the task is {task.state}; this attempt has ended", state=task.state)
     if not _is_mine(task, who):
-        raise Fenced("another attempt runs this task; this attempt is over")
+        raise Fenced("another attempt runs this task; this attempt has ended")
 
 
 def _is_mine(task: Task, who: Node) -> bool:

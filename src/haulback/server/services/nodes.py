@@ -109,11 +109,12 @@ def remove(app: App, who: Caller, guid: str) -> None:
         known = SqlCatalogue(change.sql)
         places: list[Any] = [*known.places.hypervisors(), *known.places.destinations()]
         if names := [place.name for place in places if place.node == removed.guid]:
-            only = f"{', '.join(names[:5])} can be reached from {removed.name} only"
+            only = f"only {removed.name} reaches {', '.join(names[:5])}"
             raise Conflict(f"{only}; let another node reach it first; {_gone(removed)}")
         if names := [place.name for place in places if removed.guid in place.nodes]:
             raise Conflict(
-                f"{removed.name} is one of the nodes of {', '.join(names[:5])}; take it out first"
+                f"{removed.name} is one of the nodes of {', '.join(names[:5])}; take the "
+                "node out of these first"
             )
         task_lifecycle.end_pinned(
             change.sql, app.task_changes(change.sql), removed.guid, State.FAILED

@@ -72,7 +72,9 @@ def _check_credential(wanted: NotificationChannel, guid: str, known: Catalogue) 
     except NotFound:
         raise Malformed(f"credential: there is no credential {guid}", field="credential") from None
     if wanted.type is not ChannelType.MAIL or wanted.login:
-        raise Malformed("credential: replaces the login of a MAIL channel", field="credential")
+        raise Malformed(
+            "credential: belongs to a MAIL channel; leave the member out", field="credential"
+        )
     if wanted.security is MailSecurity.NONE:
         raise Malformed("security: a login needs STARTTLS or TLS", field="security")
 
@@ -82,13 +84,13 @@ def _check_mail(wanted: NotificationChannel) -> None:
     if not host or len(host) > _LONGEST_HOST or not host.isascii() or not _is_host(host):
         raise Malformed("host: name the mail server, like mail.example.org", field="host")
     if wanted.port is not None and not 1 <= wanted.port <= 65_535:
-        raise Malformed("port: 1 to 65535", field="port")
+        raise Malformed("port: send a number from 1 to 65535", field="port")
     wanted.sender = check_address(wanted.sender, "sender")
     wanted.recipients = checked_recipients(wanted.recipients)
     if len(wanted.login) > _LONGEST_LOGIN or (wanted.login and not wanted.login.isprintable()):
-        raise Malformed(f"login: at most {_LONGEST_LOGIN} printable characters", field="login")
+        raise Malformed(f"login: send at most {_LONGEST_LOGIN} printable characters", field="login")
     if wanted.password is not None and not wanted.password.isprintable():
-        raise Malformed("password: printable characters only", field="password")
+        raise Malformed("password: send printable characters only", field="password")
     if wanted.login and wanted.security is MailSecurity.NONE:
         raise Malformed("security: a login needs STARTTLS or TLS", field="security")
 
@@ -100,7 +102,9 @@ def _is_host(host: str) -> bool:
 def checked_recipients(recipients: list[str]) -> list[str]:
     """Mail addresses without spaces around them, each once.  Raises Malformed."""
     if len(recipients) > _MOST_RECIPIENTS:
-        raise Malformed(f"recipients: at most {_MOST_RECIPIENTS}", field="recipients")
+        raise Malformed(
+            f"recipients: send at most {_MOST_RECIPIENTS} mail addresses", field="recipients"
+        )
     checked = [check_address(text, f"recipients[{at}]") for at, text in enumerate(recipients)]
     return list(dict.fromkeys(checked))
 
@@ -132,7 +136,7 @@ def checked_url(url: str, field: str) -> SplitResult:
             f"{field}: write a URL like https://hooks.example.org/haulback", field=field
         )
     if " " in url or parts.username is not None or parts.password is not None:
-        raise Malformed(f"{field}: a URL without spaces, login and password", field=field)
+        raise Malformed(f"{field}: send a URL without spaces, login and password", field=field)
     return parts
 
 
@@ -144,7 +148,8 @@ def webhook_key(secret: str) -> bytes:
         key = b""
     if not _SHORTEST_KEY <= len(key) <= _LONGEST_KEY:
         raise Malformed(
-            f"secret: whsec_ and {_SHORTEST_KEY} to {_LONGEST_KEY} bytes in base64", field="secret"
+            f"secret: send whsec_ and {_SHORTEST_KEY} to {_LONGEST_KEY} bytes in base64",
+            field="secret",
         )
     return key
 
@@ -153,7 +158,9 @@ def _check_certificate(text: str) -> None:
     try:
         ssl.create_default_context(cadata=text)
     except (ssl.SSLError, ValueError, TypeError):
-        raise Malformed("certificate: a certificate as PEM text", field="certificate") from None
+        raise Malformed(
+            "certificate: send a certificate as PEM text", field="certificate"
+        ) from None
 
 
 def check_stored(record: Record) -> None:
@@ -168,7 +175,7 @@ def check_stored(record: Record) -> None:
 def check_rule(wanted: NotificationRule, known: Catalogue) -> None:
     """Raises Malformed or NotFound for a rule without channels or events."""
     if not 1 <= len(wanted.channels) <= _MOST_CHANNELS:
-        raise Malformed(f"channels: 1 to {_MOST_CHANNELS}", field="channels")
+        raise Malformed(f"channels: send 1 to {_MOST_CHANNELS} channels", field="channels")
     for ref in wanted.channels:
         known.records.get(CHANNEL, ref.guid)
     _check_words(wanted.taskTypes, CONTRACT_TYPES | KINDS.keys(), "taskTypes")
@@ -178,7 +185,7 @@ def check_rule(wanted: NotificationRule, known: Catalogue) -> None:
             raise Malformed(f"policies: there is no policy {ref.guid}", field="policies")
     wanted.recipients = checked_recipients(wanted.recipients)
     if wanted.digest is not None and not 0 <= wanted.digest <= DAY_MS:
-        raise Malformed("digest: ms, at most a day", field="digest")
+        raise Malformed("digest: send ms, at most a day", field="digest")
 
 
 def _exists(known: Catalogue, kind: str, guid: str) -> bool:

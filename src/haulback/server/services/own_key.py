@@ -44,7 +44,7 @@ def open_vault(path: Path, store: Store) -> KeyVault:
     with store.write() as sql:
         kept = sealed_secrets.keep_check(sql, vault.seal(_OWNER, _TEXT), replace=renews)
     if not vault.opens(_OWNER, kept):
-        raise WrongKey(f"{path} is not the key of the server that began this database: {_REMEDY}")
+        raise WrongKey(f"{path} is not the key of the server that created this database: {_REMEDY}")
     for name in strange:
         log.error("%s does not open the key of the destination %s: %s", path, name, _REMEDY)
     return vault
@@ -60,5 +60,5 @@ def trouble(vault: KeyVault, store: Store) -> str:
     if check is not None and not vault.opens(_OWNER, check):
         return f"the server key does not belong to the database: {_REMEDY}"
     if not vault.is_on_disk:
-        return f"{vault.path} is missing or holds another key, and no server could start: {_REMEDY}"
+        return f"{vault.path} is missing or holds another key, so no server could start: {_REMEDY}"
     return ""

@@ -29,7 +29,8 @@ def owner(
     scope.check_change(above.project, above.name)
     if wanted.project is not None and wanted.project != (above.project or ""):
         raise Malformed(
-            f"project: a rule belongs to the project of its policy, {above.project or 'none'}",
+            "project: a rule belongs to the project of its policy, "
+            f"{above.project or 'none'}; leave the member out",
             field="project",
         )
     return above.project

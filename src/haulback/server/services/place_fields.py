@@ -51,13 +51,14 @@ def _named(places: PlaceRecords, wanted: Wanted) -> Reach | None:
     node = places.node(wanted.node.guid).guid if wanted.node else None
     if wanted.allNodes and (node or nodes):
         raise Malformed(
-            "allNodes: every node reaches the place, or the named nodes do; send one of the two",
+            "allNodes: means every node, so no node can be named beside it; send either "
+            "allNodes or the nodes",
             field="allNodes",
         )
     if wanted.allNodes:
         return Reach(None, [])
     if node and nodes and node not in nodes:
-        raise Malformed("node: is not among `nodes`; leave out one of the two", field="node")
+        raise Malformed("node: is not among `nodes`; send either node or nodes", field="node")
     several = sorted(set(nodes)) or ([node] if node else [])
     if not several:
         return None

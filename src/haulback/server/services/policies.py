@@ -198,8 +198,9 @@ def _check_project(policy: Record, machine: Entity | Member) -> None:
     """Raises Conflict if a machine would get a policy of another project."""
     if policy.project not in (None, machine.project):
         raise Conflict(
-            f"vms: {machine.name} is of project {machine.project or 'none'}, and the policy "
-            f"{policy.name} of project {policy.project}; give the machine to that project first",
+            f"vms: {machine.name} belongs to project {machine.project or 'none'}, and the "
+            f"policy {policy.name} to project {policy.project}; move the machine to that "
+            "project first",
             field="vms",
         )
 
@@ -210,8 +211,8 @@ def check_no_copy(sql: Connection, wanted: Sequence[Entity], field: str) -> None
     for machine in wanted:
         if machine.guid in made:
             raise Conflict(
-                f"{field}: {machine.name} runs from a backup, and a policy does not back up its "
-                "own copies; move the machine to its storage first (haulback migrate)",
+                f"{field}: {machine.name} runs from a backup and is not backed up; move "
+                "the machine to its own storage first (haulback migrate)",
                 field=field,
             )
 
@@ -302,7 +303,7 @@ def _identified(given: Sequence[JsonMapping], before: Mapping[str, Record]) -> l
     for place, guid in enumerate(result):
         if guid and guid in result[:place]:
             field = f"rules[{place}].guid"
-            raise Malformed(f"{field}: the rule is given twice", field=field)
+            raise Malformed(f"{field}: the rule is named twice; name each rule once", field=field)
     names = {rule.name: guid for guid, rule in before.items()}
     places = {str(rule.body.get("position")): guid for guid, rule in before.items()}
     for member, stored in (("name", names), ("position", places)):
@@ -323,7 +324,7 @@ def _present(sent: Any) -> list[object]:
 def _object(item: object, place: int) -> JsonObject:
     given = {"guid": item} if isinstance(item, str) else item
     if not isinstance(given, dict):
-        raise Malformed(f"rules[{place}]: a rule is an object", field=f"rules[{place}]")
+        raise Malformed(f"rules[{place}]: send the rule as an object", field=f"rules[{place}]")
     return given
 
 
@@ -331,7 +332,7 @@ def _known(given: JsonMapping, before: Mapping[str, Record], field: str) -> str:
     """The guid of the rule to change, if it is stored; portals send guids for unsaved rules too."""
     guid = given.get("guid")
     if guid is not None and not isinstance(guid, str):
-        raise Malformed(f"{field}.guid: a guid is a text", field=f"{field}.guid")
+        raise Malformed(f"{field}.guid: send the guid as a text", field=f"{field}.guid")
     if not guid or not before:
         return ""
     if guid not in before and given.get("isNotSaved") is True:

@@ -37,7 +37,7 @@ def of_changed_policy(app: App, who: Caller, sent: RequestRecord, guid: str) -> 
     words = policies.OWNED[sent.kind.name].kind.replace("-", " ")
     for rule in before.rules.values():
         if rule.guid not in after.rules:
-            note = "its backups keep the retention with which they were made"
+            note = "the backups of the rule keep the retention that they got when they were made"
             tally.item(words, "removed", rule.guid, rule.name, note)
     for member in before.members.values():
         if member.guid not in after.members:

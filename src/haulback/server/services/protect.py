@@ -125,15 +125,15 @@ def _prove(change: AuditedChange, known: SqlCatalogue, how: str) -> str:
     guid = system_schedules.guid_of(SystemTask.PROVE)
     record = known.records.changeable(system_schedules.KIND, guid)
     if record.body.get("active", True):
-        return f"proofs run already, by the system schedule {record.name}; it was not changed"
+        return f"the system schedule {record.name} runs proofs already and was not changed"
     machines = sum(lists.machine_counts(change.sql, EVERYTHING).values())
     most = max(_FEWEST_PROOFS, -(-machines // _DAYS_OF_A_TURN[how]))
     body = {**record.body, "active": True, "daysOfWeek": [], "most": most}
     after = msgspec.structs.replace(record, body=body, modified=change.now)
     configuration_store.change(change.sql, after)
     return (
-        f"up to {most} machines a night are proven, the oldest evidence first; hypervisors that "
-        f"run no machines prove nothing (system schedule {record.name})"
+        f"the system schedule {record.name} proves up to {most} machines a night, the "
+        "oldest proof first; a hypervisor that cannot run machines proves nothing"
     )
 
 
@@ -145,7 +145,7 @@ def _check_possible(wanted: ProtectRequest) -> None:
         raise Malformed("all: takes every machine; leave match and tags out", field="all")
     for field in ("match", "tags", "exclude"):
         if len(getattr(wanted, field)) > _MOST:
-            raise Malformed(f"{field}: at most {_MOST}", field=field)
+            raise Malformed(f"{field}: send at most {_MOST} entries", field=field)
     for place, address in enumerate(wanted.mail):
         check_address(address, f"mail[{place}]")
     if bool(wanted.nightly) == bool(wanted.every):
@@ -197,7 +197,9 @@ def _schedule(wanted: ProtectRequest, zone: str) -> JsonObject:
         every = read_duration(wanted.every, "every")
         if not _SHORTEST_MS <= every <= DAY_MS:
             raise Malformed(
-                "every: a minute to a day; for longer, choose nightly and days", field="every"
+                "every: send a duration from a minute to a day; for a longer interval "
+                "choose nightly and days",
+                field="every",
             )
         body |= {"name": f"{name}: every {wanted.every}", "executionType": "INTERVAL"}
         body |= {"interval": {"frequency": every}, "timeZone": zone}
@@ -233,7 +235,10 @@ def _expressions(globs: list[str], field: str) -> list[str]:
     """The expressions of names like `web*`, in which `*` and `?` stand for any characters."""
     for glob in globs:
         if not 0 < len(glob) <= _LONGEST_GLOB or not glob.isprintable():
-            raise Malformed(f"{field}: {glob[:40]!r} is no name; write one like web*", field=field)
+            raise Malformed(
+                f"{field}: {glob[:40]!r} is not a pattern of names; write a pattern like web*",
+                field=field,
+            )
     return [_expression(glob) for glob in globs]
 
 
@@ -246,15 +251,15 @@ def _notes(wanted: ProtectRequest, added: _Added, machines: int) -> list[str]:
     notes = []
     if not machines:
         notes.append(
-            "no machine was taken: none matches, or each of them has a policy; machines that come "
-            "later are taken by the next inventory"
+            "no machine was assigned: no machine matches, or each matching machine has a "
+            "policy; the next inventory assigns new machines"
         )
     if not wanted.keep:
-        notes.append("no backup is ever removed: name what to keep, like 7d,4w,12m")
+        notes.append("no backup is ever removed: name the backups to keep, like 7d,4w,12m")
     if added.mail and added.mail.is_new_channel:
         notes.append(
-            "mails go through the mail server of this machine (localhost, port 25); change it with "
-            f"haulback notify, channel {added.mail.channel.name}"
+            "mails go through the mail server of this machine (localhost, port 25); "
+            f"haulback notify changes it, channel {added.mail.channel.name}"
         )
     return [*notes, added.proofs] if added.proofs else notes
 

@@ -72,7 +72,8 @@ def _check_descriptors() -> None:
             opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
         raise Unavailable(
-            f"the server runs out of descriptors: {error.strerror}; raise its limit (ulimit -n)"
+            f"the server runs out of file descriptors: {error.strerror}; raise the limit "
+            "of the server (ulimit -n)"
         ) from None
     finally:
         for item in opened:

@@ -87,12 +87,12 @@ def _check_config(wanted: NodeConfig, _: Catalogue) -> None:
         if not is_limit(name):
             raise Malformed(f"limits: {name[:40]!r} is not a lane", field="limits")
         if not 1 <= count <= 100_000:
-            raise Malformed(f"limits.{name}: at least 1", field=f"limits.{name}")
+            raise Malformed(f"limits.{name}: send a number of at least 1", field=f"limits.{name}")
     for name, length in wanted.windows.items():
         if name not in KINDS:
-            raise Malformed(f"windows: {name[:40]!r} is no type of task", field="windows")
+            raise Malformed(f"windows: {name[:40]!r} is not a type of task", field="windows")
         if not 1000 <= length <= _LONGEST_WINDOW:
-            raise Malformed(f"windows.{name}: ms, at most 31 days", field=f"windows.{name}")
+            raise Malformed(f"windows.{name}: send ms, at most 31 days", field=f"windows.{name}")
 
 
 def _check_rule(wanted: Rule, known: Catalogue) -> None:
@@ -105,7 +105,7 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
         if target.roleType is DestinationRole.PRIMARY
     ]
     if len(primary) > 1:
-        raise Malformed(f"{field}: one PRIMARY only", field=field)
+        raise Malformed(f"{field}: a rule has only one PRIMARY; send one", field=field)
     # A rule without any destination uses the only destination of the server.
     if wanted.ruleBackupDestinations and not any(primary):
         raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
@@ -130,7 +130,7 @@ def _check_apart(guids: list[str | None], known: Catalogue) -> None:
         if guid and guid in guids[:place]:
             name = known.places.destination(guid).name
             raise Malformed(
-                f"{field}: {name} is named twice; a copy needs a destination of its own",
+                f"{field}: {name} is named twice; name another destination for the copy",
                 field=field,
             )
 
@@ -139,7 +139,7 @@ def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
     for name, most in (("retentionVersions", 1000), ("retentionDays", 36_500)):
         value = getattr(wanted, name)
         if value is not None and not 1 <= value <= most:
-            raise Malformed(f"{name}: 1 to {most}", field=name)
+            raise Malformed(f"{name}: send a number from 1 to {most}", field=name)
 
 
 def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
@@ -152,10 +152,10 @@ def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
         field = f"failRemainingBackupTasks{name}Threshold"
         value = getattr(wanted, field)
         if value is not None and not 0 <= value <= 100:
-            raise Malformed(f"{field}: percent, 0 to 100", field=field)
+            raise Malformed(f"{field}: send a percentage from 0 to 100", field=field)
     rpo = wanted.rpo if isinstance(wanted, Policy) else None
     if rpo is not None and not _SHORTEST_RPO <= rpo <= _LONGEST_RPO:
-        raise Malformed("rpo: ms, from a minute to ten years", field="rpo")
+        raise Malformed("rpo: send ms, from a minute to ten years", field="rpo")
     _check_snapshot_policy(wanted)
     _check_priority(wanted)
 
@@ -170,14 +170,17 @@ def _check_snapshot_policy(wanted: AnyPolicy) -> None:
         "failRemainingBackupTasksStoreThreshold",
     ):
         if getattr(wanted, name):
-            raise Malformed(f"{name}: acts on backups; set it in the backup policy", field=name)
+            raise Malformed(
+                f"{name}: belongs to a backup policy; leave the member out of a snapshot policy",
+                field=name,
+            )
 
 
 def _check_priority(wanted: AnyPolicy | RecoveryPlan) -> None:
     if not 0 <= wanted.backupRetryCount <= 100:
-        raise Malformed("backupRetryCount: between 0 and 100", field="backupRetryCount")
+        raise Malformed("backupRetryCount: send a number from 0 to 100", field="backupRetryCount")
     if not 0 <= wanted.priority <= 100:
-        raise Malformed("priority: between 0 and 100", field="priority")
+        raise Malformed("priority: send a number from 0 to 100", field="priority")
 
 
 def _check_plan(wanted: RecoveryPlan, known: Catalogue) -> None:

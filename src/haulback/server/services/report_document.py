@@ -64,15 +64,15 @@ def verdict(report: Report) -> str:
     if report.title and not machines.machines:
         return "the policy has no machines"
     trouble = [
-        _counted(backups.failed, "backup failed", "backups failed"),
-        _counted(machines.late, "machine late", "machines late"),
-        _counted(machines.failing, "machine failing", "machines failing"),
-        _counted(machines.never, "machine never backed up", "machines never backed up"),
-        _counted(_full(report), "destination full", "destinations full"),
+        _counted(backups.failed, "backup", "failed"),
+        _counted(machines.late, "machine", "late"),
+        _counted(machines.failing, "machine", "failing"),
+        _counted(machines.never, "machine", "never backed up"),
+        _counted(_full(report), "destination", "full"),
     ]
     words = [text for text in trouble if text]
     if backups.successful:
-        words.append(_counted(backups.successful, "backup good", "backups good"))
+        words.append(_counted(backups.successful, "backup", "good"))
     return ", ".join(words) or "no backup was made"
 
 
@@ -191,8 +191,8 @@ def _listed(counts: Sequence[tuple[int, str]]) -> str:
     return ", ".join(f"{count} {word}" for count, word in counts if count) or "none"
 
 
-def _counted(count: int, word: str, words: str) -> str:
-    return f"{count} {word if count == 1 else words}" if count else ""
+def _counted(count: int, noun: str, state: str) -> str:
+    return f"{units.counted(count, noun)} {state}" if count else ""
 
 
 def _name(text: str) -> str:

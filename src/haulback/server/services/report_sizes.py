@@ -164,7 +164,7 @@ def _guids(wanted: SizeFilter, name: str, field: str) -> list[str] | None:
     given: list[Ref | str] = getattr(wanted, name)
     if len(given) > _MOST_GUIDS:
         path = f"{field}{name}"
-        raise Malformed(f"{path}: at most {_MOST_GUIDS} guids", field=path)
+        raise Malformed(f"{path}: send at most {_MOST_GUIDS} guids", field=path)
     return [item.guid if isinstance(item, Ref) else item for item in given] or None
 
 

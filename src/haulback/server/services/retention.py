@@ -51,8 +51,8 @@ def _mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]])
 
 
 class MarkEffect(NamedTuple):
-    """The marked backups, then other backups whose fate changes, and the guids of all that would be
-    removed.
+    """The marked backups, then other backups that would no longer be kept or removed, and the guids
+    of all backups that would be removed.
     """
 
     marks: list[Mark]

@@ -57,7 +57,7 @@ def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
 def add_after_rule(app: App, tally: Tally, guid: str, rule: Record | None, scope: Scope) -> None:
     """Add the backups that a changed rule would remove but the stored rule keeps.
 
-    None in place of the changed `rule`: the rule is removed.
+    A `rule` of None means that the rule is removed.
     """
     with app.store.read() as sql:
         places = retention.places_of_rule(sql, guid)

@@ -63,7 +63,9 @@ def _judge_stored(app: App) -> None:
 
 
 def _wish_reclaim(sql: Connection, destination: str, now: int) -> None:
-    """Record that a destination has removed backups to delete, unless that is recorded."""
+    """Record that the data of removed backups must be deleted on a destination, unless this is
+    recorded already.
+    """
     state = retention.states(sql).get(destination)
     if state is None or state.reclaim_since is None:
         retention.set_state(sql, destination, reclaim_at=now, reclaim_since=now)

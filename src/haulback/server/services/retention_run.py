@@ -147,7 +147,9 @@ def carry_out(app: App, check: Check) -> None:
         rows = min(_MOST_ROWS, rows * 2) if took < aim / 2 else rows
         rows = max(_LEAST_ROWS, rows // 2) if took > aim else rows
         if time.monotonic() - begun > _PATIENCE:
-            raise Unavailable("retention is judging the backups of the destination; ask again")
+            raise Unavailable(
+                "retention decides about the backups of the destination now; send the request again"
+            )
 
 
 def _piece(app: App, sql: Connection, task: Task, rows: int, zones: dict[str, str]) -> bool:

@@ -85,9 +85,9 @@ def end(sql: Connection, owners: Iterable[str], now: int) -> list[str]:
 def _tell(sql: Connection, rule: Record, now: int) -> None:
     typed = shlex.quote(rule.name)
     text = (
-        f"the retention of the rule {rule.name} was stored by an earlier version and would remove "
-        f"backups; look at `haulback retention preview {typed}`, then "
-        f"`haulback retention confirm {typed}`"
+        f"an earlier version stored the retention of the rule {rule.name}, which would "
+        f"remove backups; run `haulback retention preview {typed}`, then `haulback "
+        f"retention confirm {typed}`"
     )
     named = Named(rule.guid, rule.name)
     SqlLedger(sql, now).alarms.report(
@@ -107,8 +107,8 @@ def _tell(sql: Connection, rule: Record, now: int) -> None:
 
 def _tell_destination(sql: Connection, destination: BackupDestination, now: int) -> None:
     text = (
-        f"the retention of the destination {destination.name} was set by an earlier version and "
-        "would remove backups every night; look at `haulback destination ls`, then "
+        f"an earlier version stored the retention of the destination {destination.name}, "
+        "which would remove backups every night; run `haulback destination ls`, then "
         f"`haulback retention confirm --destination {shlex.quote(destination.name)}`"
     )
     named = Named(destination.guid, destination.name)

@@ -44,8 +44,8 @@ def retry(app: App, who: Caller, run: str) -> list[Task]:
         made += heads
         refused += errors
     if not made:
-        why = f": {refused[0]}" if refused else "; the failed tasks are already being repeated"
-        raise Conflict(f"nothing of the run {run} is left to repeat{why}", run=run)
+        why = f": {refused[0]}" if refused else "; they are already being repeated"
+        raise Conflict(f"the run {run} has no failed tasks to repeat{why}", run=run)
     return made
 
 

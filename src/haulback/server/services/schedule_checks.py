@@ -66,8 +66,8 @@ def _check_type(wanted: Schedule) -> None:
     kinds |= {BackupType.SYNCHRONIZATION} if wanted.type is Sort.VM_BACKUP else set()
     if wanted.backupType not in kinds:
         raise Malformed(
-            f"backupType: no backup of the type {wanted.backupType.value} is made; choose one of "
-            f"{', '.join(sorted(kind.value for kind in kinds))}",
+            f"backupType: {wanted.backupType.value} is not available in schedules; choose "
+            f"one of {', '.join(sorted(kind.value for kind in kinds))}",
             field="backupType",
         )
 
@@ -84,7 +84,9 @@ def _check_zone(name: str) -> None:
 
 def _check_window(length: int | None) -> None:
     if length is not None and not 1000 <= length <= _LONGEST_WINDOW:
-        raise Malformed("startWindowLength: ms, from 1000 to 31 days", field="startWindowLength")
+        raise Malformed(
+            "startWindowLength: send ms, from 1000 to 31 days", field="startWindowLength"
+        )
 
 
 def _check_times(wanted: Schedule) -> None:
@@ -93,16 +95,20 @@ def _check_times(wanted: Schedule) -> None:
         _refuse(wanted, ("hour", "interval"), "cron sets the times")
         _check_cron(wanted.cron)
     elif wanted.executionType is ScheduleExecution.INTERVAL:
-        _refuse(wanted, ("hour",), "a schedule of the type INTERVAL runs as interval says")
+        _refuse(
+            wanted,
+            ("hour",),
+            "the member interval sets the times of a schedule of the type INTERVAL",
+        )
         _check_interval(wanted.interval)
     else:
-        _refuse(wanted, ("interval",), "a schedule of the type TIME runs at hour")
+        _refuse(
+            wanted, ("interval",), "the member hour sets the time of a schedule of the type TIME"
+        )
         if wanted.hour is None:
             raise Malformed("hour: a schedule of the type TIME needs its hour", field="hour")
         if not 0 <= wanted.hour < DAY_MS:
-            raise Malformed(
-                "hour: ms from midnight, 0 to 86399999, by the clocks of timeZone", field="hour"
-            )
+            raise Malformed("hour: send ms from midnight in timeZone, 0 to 86399999", field="hour")
 
 
 def _refuse(wanted: Schedule, members: tuple[str, ...], why: str) -> None:
@@ -120,10 +126,10 @@ def _check_interval(interval: Repetition | None) -> None:
     for member, last in (("startHour", DAY_MS - 1), ("endHour", DAY_MS)):
         field = f"interval.{member}"
         if not 0 <= getattr(interval, member) <= last:
-            raise Malformed(f"{field}: ms from midnight, 0 to {last}", field=field)
+            raise Malformed(f"{field}: send ms from midnight, 0 to {last}", field=field)
     if not _SHORTEST_MS <= interval.frequency <= DAY_MS:
         field = "interval.frequency"
-        raise Malformed(f"{field}: ms, from one minute (60000) to one day", field=field)
+        raise Malformed(f"{field}: send ms, from one minute (60000) to one day", field=field)
 
 
 def _check_cron(expression: str) -> None:

@@ -101,6 +101,6 @@ def limited(wanted: SpaceLimits | None, before: JsonObject) -> JsonObject:
     for name in ("quota", "minimumFree"):
         value = getattr(wanted, name)
         if value is not None and not 0 <= value <= _MOST:
-            raise Malformed(f"space.{name}: bytes, 0 or more", field=f"space.{name}")
+            raise Malformed(f"space.{name}: send bytes, 0 or more", field=f"space.{name}")
     limits = {"quota": wanted.quota, "minimumFree": wanted.minimumFree}
     return {**before, space.LIMITS: {k: v for k, v in limits.items() if v is not None}}

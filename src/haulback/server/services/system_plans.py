@@ -1,4 +1,4 @@
-"""Plans of system schedules: inventory, retention, verification, tidying, own database."""
+"""Plans of system schedules: inventory, retention, verification, staging clean-up, own database."""
 
 from __future__ import annotations
 

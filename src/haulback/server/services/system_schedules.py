@@ -100,7 +100,9 @@ def change(app: App, who: Caller, guid: str, wanted: SystemSchedule) -> None:
         before = known.records.changeable(KIND, guid)
         task = task_of(before)
         if wanted.task not in (None, task):
-            raise Malformed(f"task: is {task.value} and never changes; leave it out", field="task")
+            raise Malformed(
+                f"task: is {task.value} and cannot be changed; leave the member out", field="task"
+            )
         _check(wanted, task, known)
         body = {**_body(wanted), "task": task.value}
         record = msgspec.structs.replace(before, name=wanted.name, body=body, modified=change.now)
@@ -114,12 +116,12 @@ def _check(wanted: SystemSchedule, task: SystemTask, known: Catalogue) -> None:
     for member in _OWN_MEMBERS:
         if getattr(wanted, member) is not None and member not in _MEMBERS.get(task, ()):
             raise Malformed(
-                f"{member}: does not belong to {task.value}; leave it out", field=member
+                f"{member}: does not belong to {task.value}; leave the member out", field=member
             )
     for member in ("atOnce", "most"):
         value = getattr(wanted, member)
         if value is not None and not 1 <= value <= _MOST_PROOFS:
-            raise Malformed(f"{member}: 1 to {_MOST_PROOFS}", field=member)
+            raise Malformed(f"{member}: send a number from 1 to {_MOST_PROOFS}", field=member)
     if wanted.sign is BootSign.TEXT:
         raise Malformed(
             "sign: write AGENT or SCREEN; a text on the console differs from machine to machine",

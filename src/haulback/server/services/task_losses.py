@@ -27,6 +27,7 @@ from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import loss_rows, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Plan, Task
+from haulback.units import counted
 from haulback.wire import parse, read
 
 Preview = Callable[[App, Any, Caller], Losses]
@@ -51,7 +52,7 @@ def of_recovery(app: App, guid: str, who: Caller) -> Losses:
 
 
 def of_task(app: App, guid: str, scope: Scope) -> Losses:
-    """The task that a removal takes off the lists, or cancels.  Raises NotFound."""
+    """The task that a removal hides from the lists, or cancels.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         _add_tasks(tally, [tasks.visible(sql, guid, scope)])
@@ -120,7 +121,7 @@ def _delete_many(app: App, wanted: list[DeleteRequest], who: Caller) -> Losses:
     for refused in plan.refused[:SHOWN]:
         tally.note(f"{refused.name or refused.guid} stays: {refused.message}")
     if len(plan.refused) > SHOWN:
-        tally.note(f"{len(plan.refused) - SHOWN} more machines stay")
+        tally.note(f"kept: {counted(len(plan.refused) - SHOWN, 'more machine')}")
     return tally.losses
 
 
@@ -188,7 +189,7 @@ def _unmount(app: App, wanted: UnmountRequest, who: Caller) -> Losses:
     with app.store.read() as sql:
         mount = SqlCatalogue(sql, who.scope).mounts.get(wanted.mountedBackup.guid)
     if mount.mode in _WRITTEN:
-        note = f"{mount.mode}: the data written since the mount is lost"
+        note = f"{mount.mode}: data written since the mount is lost"
         tally.item("mount", "ended", mount.guid, mount.entity_name, note)
     return tally.losses
 

@@ -34,6 +34,7 @@ from haulback.server.store.nodes import with_node_name, with_node_names
 from haulback.server.store.queue_position import QueueState
 from haulback.tasks.record import LogRow, Plan, Refused, Task, Waiting
 from haulback.tasks.states import check_move
+from haulback.units import counted
 from haulback.wire import Named, request
 
 SORTS = sorted(task_lists.SORTS)  # members by which lists of tasks can be sorted
@@ -164,7 +165,7 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
             task.refs["originEntity"] = who.origin
             if not who.scope.allows(task.project):
                 raise Malformed(
-                    "project-uuid: name the one of your projects that the work is for",
+                    "project-uuid: name one of your projects for the task",
                     field="project-uuid",
                 )
         ledger = SqlLedger(sql, context.now)
@@ -349,7 +350,7 @@ def check_refused(refused: Sequence[bulk_removal.Refusal]) -> None:
             {"guid": guid, "code": error.code, "message": error.message}
             for guid, error in refused[:1000]
         ]
-        many = f"{len(refused)} of the tasks did not move: {refused[0][1].message}"
+        many = f"{counted(len(refused), 'task')} not changed: {refused[0][1].message}"
         raise Conflict(many, refused=shown)
 
 
@@ -392,7 +393,7 @@ def _cancel(
     hidden: bool = False,
 ) -> None:
     if task.state == State.RUNNING.value and task.cancel_wanted:
-        line = f"forced out; left behind: {_left_behind(task)}"
+        line = f"cancelled by force; leftovers: {_left_behind(task)}"
         task_lists.append_log(moves.sql, task, moves.now, [line])
         moves.cancel(task, f"{info or 'cancelled by a user'}; {line}", hidden=hidden)
     else:

@@ -93,7 +93,9 @@ def _check_an_administrator_is_left(sql: Connection) -> None:
         account for account in accounts.accounts(sql) if ADMINISTRATOR in account.roles
     ]
     if not any(one.projects is None for one in administrators):
-        raise Conflict("one administrator of all projects must be left")
+        raise Conflict(
+            "the last administrator of all projects must stay; add another administrator first"
+        )
 
 
 def api_tokens(app: App, who: Caller) -> list[ApiToken]:

@@ -47,7 +47,12 @@ def _moved(app: App, guid: str) -> bool:
         to = known.places.destination(backup.destination)
         pin = task.pinned_node if bound else reach.pin(*others, to)
         waiting_readers.move(sql, task, refs, pin, app.clock.now_ms())
-    log.info("the %s %s reads from %s: its destination does not answer", task.type, guid, to.name)
+    log.info(
+        "the %s %s reads from %s now, because the first destination does not answer",
+        task.type,
+        guid,
+        to.name,
+    )
     return True
 
 

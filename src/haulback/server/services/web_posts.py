@@ -87,7 +87,7 @@ def _sent(wanted: WebRequest, address: str) -> WebAnswer:
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, ValueError) as error:
             text = f"{name} cannot be reached: {error}"
         if limit.is_over:
-            text = f"{name} did not end its answer within {LONGEST_SECONDS:.0f} seconds"
+            text = f"{name} did not complete its answer within {LONGEST_SECONDS:.0f} seconds"
         return WebAnswer(None, text)
 
 

@@ -153,7 +153,7 @@ def _upsert(sql: sa.Connection, raised: Alarm) -> None:
 def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
     gone = sa.delete(table).where(which).returning(table)
     for one in records(sql, gone, Alarm):
-        log.info("alarm %s is over: %s", one.kind, one.subject_name)
+        log.info("alarm %s has ended: %s", one.kind, one.subject_name)
         audit.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", (one.subject, one, None))
         events.add(sql, _event(EventKind.ALARM_CLEARED, one, now))
 
@@ -161,7 +161,7 @@ def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
 def _event(kind: EventKind, about: Alarm, now: int) -> Event:
     """The event of an alarm that was raised or cleared."""
     words = about.kind.replace("_", " ").lower()
-    state = about.text if kind is EventKind.ALARM_RAISED else "the alarm is over"
+    state = about.text if kind is EventKind.ALARM_RAISED else "the alarm has ended"
     return Event(
         kind=kind,
         time=now,

@@ -90,7 +90,7 @@ def recall(sql: sa.Connection, asked: RepeatableRequest) -> object:
     if row is None:
         return None
     if row.request != _digest(asked.request):
-        raise Conflict("Idempotency-Key: was used for another request; use a new one")
+        raise Conflict("Idempotency-Key: was used for another request; send a new key")
     return msgspec.json.decode(row.tasks)
 
 

@@ -35,7 +35,9 @@ def mark(sql: sa.Connection, guid: str, values: JsonObject) -> None:
     """
     stored = (_BACKUP.c.guid == guid, _BACKUP.c.status.in_(("SUCCESS", "PARTIAL_SUCCESS")))
     if not sql.execute(sa.update(_BACKUP).where(*stored).values(**values)).rowcount:
-        raise Conflict(f"backup {guid} was removed meanwhile; only a stored backup can be marked")
+        raise Conflict(
+            f"backup {guid} was removed during the request; only a stored backup can be marked"
+        )
 
 
 def proof(sql: sa.Connection, guid: str) -> StoredProof | None:

@@ -19,6 +19,7 @@ from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import task as task_table
 from haulback.tasks.destination_health import TEST, answers, away, away_source
 from haulback.tasks.record import Task
+from haulback.units import counted
 from haulback.wire import Named
 
 _REASON = 1000  # characters of a stored reason
@@ -118,11 +119,13 @@ def _failed(sql: sa.Connection, alarms: AlarmChanges, to: Named, task: Task, now
         return
     _write(sql, to.guid, after)
     if after.is_open:
-        text = f"{to.name} does not answer, tasks for it wait: {reason}"
+        text = f"{to.name} does not answer, so its tasks wait: {reason}"
         details = {"failures": after.failures, "nextTry": after.next_try}
         alarms.report(AlarmKind.DESTINATION_AWAY, to, text, details)
     if after.is_open and not row.breaker.is_open:
-        told = f"{after.failures} tasks in a row could not reach {to.name}; its tasks wait"
+        told = (
+            f"{counted(after.failures, 'task')} in a row could not reach {to.name}; its tasks wait"
+        )
         _tell(sql, EventKind.BREAKER_OPENED, to, now, f"{told}: {reason}")
 
 

@@ -73,7 +73,7 @@ def all_links(sql: sa.Connection) -> list[CopyLink]:
 
 
 def look(sql: sa.Connection, backup: str, destination: str, moment: int) -> None:
-    """Make a backup due for the links of its destination at a time (epoch ms)."""
+    """Let the copy links of a backup's destination check the backup at a time (epoch ms)."""
     linked = sa.select(_LINK.source).where(_LINK.source == destination).limit(1)
     if sql.scalar(linked) is not None:
         insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert

@@ -157,7 +157,7 @@ class DamageLedger:
         going = sa.text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone")
         waiting = sa.select(sa.func.coalesce(sa.func.sum(backup.stored), 0))
         held = int(self.sql.scalar(waiting.where(going, backup.destination == destination)) or 0)
-        text = f"the clean-up deleted nothing, {size(held)} wait: {why}"
+        text = f"the clean-up deleted nothing; data to delete: {size(held)}; reason: {why}"
         subject = task.refs.get("backupDestination") or Named(destination, "")
         details = {"bytesWaiting": held, "task": task.guid}
         self._alarms.report(AlarmKind.CLEANUP_BLOCKED, subject, text, details)

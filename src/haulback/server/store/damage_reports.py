@@ -17,7 +17,7 @@ from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.last_backups import recall
 from haulback.server.store.rows import records
 from haulback.tasks.record import HOUR_MS, Task
-from haulback.units import size
+from haulback.units import counted, size
 from haulback.wire import Named
 
 _ALARMS = 100  # alarms of one report about single backups; the destination's alarm has the total
@@ -49,7 +49,9 @@ class DamageFinder(NamedTuple):
 
 
 def finder_of(sql: sa.Connection, task: Task) -> DamageFinder:
-    """The task as a finder: it reads its destination, its source and its backups at each place."""
+    """The task as a finder of damage: the task reads its destination, its source, and its backups
+    at each location.
+    """
     named = {task.ref("backupDestination"), task.params.get("source")}
     backups = [task.ref("backup"), _base_of(sql, task), *task.params.get("copies", ())]
     read: dict[str, Set[str] | None] = {name: frozenset() for name in named if name}
@@ -164,7 +166,7 @@ class Reported:
                 continue
             damage = self._damage(backup, [], [f"manifests/{backup.guid}"])
             set_location(self._sql, self._now, backup, LocationStatus.MISSING, damage)
-            text = "the manifest is not in the repository; no clean-up deletes data without it"
+            text = "the manifest is not in the repository; without it no clean-up deletes data"
             self._alarm(AlarmKind.BACKUP_MISSING, backup, text, damage)
 
     def _is_outdated(self, backup: Backup) -> bool:
@@ -172,7 +174,7 @@ class Reported:
         return 0 < self._report.found < int(backup.damage.get(_SOUND, 0))
 
     def _is_young(self, backup: Backup) -> bool:
-        """Whether a backup that a single reader missed may only not be readable yet."""
+        """Whether a backup that a single reader did not find may only be too young to be listed."""
         stored = backup.stored_time or 0
         return not self._finder.compares and stored > self._now - _YOUNG_MS
 
@@ -231,7 +233,7 @@ class Reported:
             alarms.clear(AlarmKind.DESTINATION_UNRELIABLE, to.guid)
         wrong = [*report.objects, *report.findings]
         if wrong and not report.unreliable:
-            text = f"{len(wrong)} objects are damaged: {'; '.join(wrong[:5])}"
+            text = f"{counted(len(wrong), 'damaged object')}: {'; '.join(wrong[:5])}"
             details = {"objects": wrong[:_ALARMS], "by": self._by}
             alarms.report(AlarmKind.REPOSITORY_DAMAGED, to, text, details)
         elif report.complete and self._finder.clears:

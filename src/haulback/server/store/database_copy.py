@@ -69,8 +69,8 @@ def _sqlite(store: Store, target: Path) -> Iterator[None]:
     free = shutil.disk_usage(target.parent).free
     if free < size + _RESERVE:
         raise OutOfSpace(
-            f"the copy of the database needs {size} bytes below {target.parent}, and {free} are "
-            "free; make room there"
+            f"the copy of the database needs {size} bytes below {target.parent}, but only "
+            f"{free} are free; free some space there"
         )
     stop = Event()
     with ThreadPoolExecutor(1, thread_name_prefix="database-copy") as pool:
@@ -216,4 +216,4 @@ def environment(url: sa.URL) -> dict[str, str]:
 def last_line(said: str) -> str:
     """The last line of a program's errors, which names the cause."""
     lines = [line for line in said.splitlines() if line.strip()]
-    return lines[-1][:500] if lines else "it gave no reason"
+    return lines[-1][:500] if lines else "the program printed no reason"

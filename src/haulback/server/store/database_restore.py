@@ -127,7 +127,8 @@ def finish(store: Store) -> None:
 
 
 def give_up_unfinished(sql: Connection, why: str) -> None:
-    """Fail the backups that were being made; no task deletes the data that may be stored of them.
+    """Fail the backups that were being made; no task deletes data of these backups that may be
+    stored.
 
     A task may have stored such a backup after the copy was made: `gone` marks it as deleted, so
     that a clean-up that finds the backup does not know it and keeps it.

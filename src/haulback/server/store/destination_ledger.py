@@ -53,7 +53,10 @@ class DestinationLedger:
     def moved(self, place: NewDestinationLocation, repository: str, *, by: str) -> None:
         before = SqlCatalogue(self._sql).places.destination(place.destination)
         if before.repository != repository:
-            raise Conflict(f"{before.name}: another repository is at the new place")
+            raise Conflict(
+                f"{before.name}: the new place holds another repository; copy the repository "
+                f"of {before.name} there first"
+            )
         config = before.config | place.settings
         after = msgspec.structs.replace(before, config=config, node=place.node, nodes=place.nodes)
         pins.check_idle(self._sql, before, besides=by)

@@ -305,11 +305,13 @@ def parse_url(url: str) -> sa.URL:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
         raise Malformed(
-            "the database URL cannot be read; write sqlite:///file.db or "
+            "the database URL is malformed; write sqlite:///file.db or "
             "postgresql://user@host/database"
         ) from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql") or not parsed.database:
-        raise Malformed("the database is sqlite:///file.db or postgresql://user@host/database")
+        raise Malformed(
+            "write the database as sqlite:///file.db or postgresql://user@host/database"
+        )
     return parsed
 
 
@@ -323,8 +325,8 @@ def _own(path: Path) -> IO[bytes]:
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     taken = (
-        f"another server uses {path}: stop that server first, or use it; SQLite serves one server, "
-        "PostgreSQL many"
+        f"another server uses {path}: stop that server first; several servers of one "
+        "database need PostgreSQL"
     )
     return hold(Path(f"{path}.lock"), taken)
 
@@ -393,7 +395,9 @@ def mapped() -> Iterator[None]:
     except _drivers("DataError", OverflowError) as error:
         raise Malformed("a value is too long, too large or holds a NUL character") from error
     except _drivers("IntegrityError") as error:
-        raise Conflict("something else came first: read again and try again") from error
+        raise Conflict(
+            "another request changed the record first: read the record again and repeat the request"
+        ) from error
     except _drivers("DatabaseError", sa.exc.TimeoutError) as error:
         raise _away(getattr(error, "orig", None) or error) from error
 
@@ -408,8 +412,9 @@ def _away(cause: BaseException) -> Unavailable:
         )
     if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _STRANGE or "already exists" in said:
         return Misconfigured(
-            f"the database is none of Haulback's ({said}): name another by --database or --data, "
-            "or restore a damaged file (docs/howto/when-the-server-is-gone.md)"
+            f"the database is not a database of Haulback ({said}): name another database "
+            "by --database or --data, or restore a damaged file "
+            "(docs/howto/when-the-server-is-gone.md)"
         )
     if remedy := database_refusals.remedy(said):
         return Unavailable(f"the database refuses the server: {said}; {remedy}")

@@ -15,13 +15,13 @@ from haulback.contract.catalogue import FoundBackup
 from haulback.ids import is_guid
 from haulback.server.store import tables
 
-# Member of a manifest, and of the origin of a copy that takes the place of its backup.
+# Member of a manifest, and of the origin of a copy that stands in for its backup.
 LABEL = "copyOf"
 _BACKUP = tables.backup.c
 
 
 def firsts(sql: sa.Connection, new: Iterable[FoundBackup]) -> dict[str, str]:
-    """The row of the backup whose further location each found copy is; absent if unknown."""
+    """For each found copy the row of its backup; absent if the backup is unknown."""
     labels = {item.guid: label for item in new if (label := label_of(item))}
     if not labels:
         return {}
@@ -50,7 +50,7 @@ def label_of(item: FoundBackup) -> str:
 
 
 def join(sql: sa.Connection, new: Iterable[FoundBackup]) -> None:
-    """Turn copies that took the place of a found backup into its further locations."""
+    """Turn copies that stood in for a found backup into further locations of this backup."""
     found = {item.guid: item.entity for item in new if not label_of(item)}
     for guid, label in _standing(sql, set(found.values())).items():
         if label in found:
@@ -59,9 +59,7 @@ def join(sql: sa.Connection, new: Iterable[FoundBackup]) -> None:
 
 
 def _standing(sql: sa.Connection, entities: set[str]) -> Mapping[str, str]:
-    """The copies that took the place of a backup of these entities, with the guid of that
-    backup.
-    """
+    """The copies that stand in for a backup of these entities, with the guid of that backup."""
     query = sa.select(_BACKUP.guid, _BACKUP.origin).where(
         _BACKUP.entity.in_(entities),
         _BACKUP.copy_of.is_(None),

@@ -8,7 +8,7 @@ from haulback.server.store.tables import metadata
 
 _GUID = String(36)
 
-# One row: the epoch grows by one each time the database is restored from a backup.
+# A single row: the epoch grows by one each time the database is restored from a backup.
 site = Table(
     "site",
     metadata,

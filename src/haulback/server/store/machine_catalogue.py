@@ -41,12 +41,15 @@ class MachineCatalogue:
         table = tables.entity.c
         where = (table.hypervisor == hypervisor, table.name == name, table.present)
         query = sa.select(tables.entity).where(*where).limit(2)
-        found = list(records(self._sql, query, Entity))
-        if any(not self._scope.allows(one.project) for one in found):
-            raise NotFound(f"there is no machine {name} that you could replace")
-        if len(found) > 1:
-            raise Conflict(f"several machines are called {name}: say which, as dstProtectedEntity")
-        return found[0] if found else None
+        machines = list(records(self._sql, query, Entity))
+        if any(not self._scope.allows(machine.project) for machine in machines):
+            raise NotFound(f"dstProtectedEntity: there is no machine {name} to replace")
+        if len(machines) > 1:
+            raise Conflict(
+                f"several machines have the name {name}: name the guid of the machine in "
+                "dstProtectedEntity"
+            )
+        return machines[0] if machines else None
 
     def find_at(self, hypervisor: str, uuid: str) -> Entity | None:
         table = tables.entity.c

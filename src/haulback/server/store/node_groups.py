@@ -30,7 +30,8 @@ def may_run(node: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
 def keep(sql: sa.Connection) -> None:
     """Add the groups to which tasks of the present hypervisors and destinations can be pinned.
 
-    A task uses at most two of them, so that its nodes are those of one or common to two.
+    A task uses at most two of these, so that its nodes are the nodes of one, or the common nodes of
+    two.
     """
     for first, second in combinations_with_replacement(_sets(sql), 2):
         add(sql, first & second)

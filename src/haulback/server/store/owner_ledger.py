@@ -31,7 +31,7 @@ def reported(sql: sa.Connection, now: int, task: Task) -> None:
         return
     if report.destination != task.ref("backupDestination") or report.owner.number > _LAST:
         log.warning(
-            "task %s: its report names another destination or no possible owner record", task.guid
+            "task %s: its report names another destination or an impossible owner record", task.guid
         )
         return
     table = tables.destination
@@ -50,8 +50,8 @@ def _tell(sql: sa.Connection, now: int, to: BackupDestination, owner: Owner) -> 
     # An attached destination never belonged to this server.
     elif to.repository and to.owner.server in ("", own):
         text = (
-            f"the server {owner.name or owner.server} has taken {to.name} over: this server "
-            "neither stores nor deletes there any more"
+            f"the server {owner.name or owner.server} has taken {to.name} over: this "
+            "server no longer stores or deletes there"
         )
         details = {"server": owner.server, "name": owner.name, "number": owner.number}
         alarms.report(AlarmKind.DESTINATION_TAKEN_OVER, Named(to.guid, to.name), text, details)

@@ -31,15 +31,16 @@ def check_held(sql: sa.Connection, place: Place) -> None:
         node = task.node if task.state == "RUNNING" else bound_to(task)
         if node and not reach.reaches(node, place):
             raise Conflict(
-                f"{place.name}: a {task.type} on node {_name(sql, node)} needs it; wait for the "
-                "end of the task or cancel it, then remove the node",
+                f"{place.name}: a task of type {task.type} on node {_name(sql, node)} uses "
+                f"{place.name}; wait for the end of the task or cancel it, then remove "
+                "the node",
                 task=task.guid,
             )
     for node in _sharing(sql, place.guid):
         if not reach.reaches(node, place):
             raise Conflict(
-                f"{place.name}: node {_name(sql, node)} shares a mounted backup of it; unmount it, "
-                "then remove the node"
+                f"{place.name}: node {_name(sql, node)} has a mounted backup of "
+                f"{place.name}; unmount the backup, then remove the node"
             )
 
 
@@ -50,11 +51,14 @@ def check_idle(sql: sa.Connection, place: Place, besides: str = "") -> None:
     for task in _live(sql, place.guid):
         if task.state == "RUNNING" and task.guid != besides:
             raise Conflict(
-                f"{place.name}: a {task.type} is running on it; wait for its end or cancel it",
+                f"{place.name}: a task of type {task.type} uses {place.name}; wait for the end of "
+                "the task or cancel it",
                 task=task.guid,
             )
     if _sharing(sql, place.guid):
-        raise Conflict(f"{place.name}: a backup of it is mounted; unmount it first")
+        raise Conflict(
+            f"{place.name}: a backup of {place.name} is mounted; unmount the backup first"
+        )
 
 
 def renew(sql: sa.Connection, place: Place, now: int) -> None:

@@ -43,9 +43,9 @@ class PlaceCatalogue:
         found = records(self._sql, sa.select(tables.destination).limit(2), BackupDestination)
         if len(found) != 1:
             why = (
-                "there is none yet; create one"
+                "there is no destination yet; add a destination"
                 if not found
-                else "there are several; name one (--destination or --to)"
+                else "there are several destinations; name one (--destination or --to)"
             )
             raise Malformed(f"backupDestination: {why}", field="backupDestination")
         return found[0]

@@ -18,6 +18,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.evaluations import EvaluationKind
 from haulback.server.store.expressions import Row
 from haulback.server.store.rows import records
+from haulback.units import counted
 from haulback.wire import Named
 
 _MANY = 500  # guids in one statement
@@ -156,9 +157,10 @@ class PresenceLedger:
     def _not_believed(self, hypervisor: str, missed: Sequence[Entity], of: int, since: int) -> None:
         name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
         text = (
-            f"{name} no longer shows {len(missed)} of {of} machines; they count as "
-            "present until a later inventory misses them too.  Check that its storage is mounted; "
-            f"if they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
+            f"{name} no longer lists {len(missed)} of {counted(of, 'machine')}; missed machines "
+            "count as present until a later inventory misses them too.  Check that the storage of "
+            f"{name} is mounted; if the machines were deleted: haulback hypervisor confirm-absent "
+            f"{shlex.quote(name)}"
         )
         names = [machine.name for machine in missed[:_SHOWN]]
         details = {"machines": names, "count": len(missed), "of": of, "since": since}
@@ -211,7 +213,7 @@ class PresenceLedger:
         name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
         places = {item.where or "?": item.message[:_REASON] for item in unknown[:_SHOWN]}
         told = "; ".join(f"{where}: {why}" for where, why in places.items())
-        text = f"{name} holds {len(unknown)} machines that cannot be read: {told}"
+        text = f"{name}: {counted(len(unknown), 'machine')} cannot be read: {told}"
         details = {"places": places, "count": len(unknown)}
         self._alarms.report(AlarmKind.MACHINE_UNREADABLE, Named(hypervisor, name), text, details)
 
@@ -225,7 +227,7 @@ class PresenceLedger:
 
 
 def doubts(sql: sa.Connection) -> Mapping[str, int]:
-    """Hypervisors whose last inventory waits for a confirmation, and the time since then (epoch
+    """Hypervisors whose last inventory waits for a confirmation, with the start of the wait (epoch
     ms).
     """
     return {row.hypervisor: row.since for row in sql.execute(sa.select(doubt))}

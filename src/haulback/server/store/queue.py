@@ -58,7 +58,7 @@ PLACES = Statement(
 _FULL_SHARES = Statement("SELECT key FROM slot WHERE key >= :low AND key < :high AND used >= most")
 _SEVERAL = Statement("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
 _USED = Statement("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
-# One index query for each lane and pin, of which there are few, while the queue may be long.  A
+# An index query for each lane and pin, of which there are few, while the queue may be long. A
 # scalar subquery is never turned into a join, which would read the whole queue.
 _LANES = Statement(
     "SELECT lanes.lane, pins.pin FROM ("
@@ -287,15 +287,15 @@ def _check_hours(connection: sa.Connection, wanted: Iterable[Task], now: int) ->
 def _check_startable(task: Task, pins: Sequence[str], now: int) -> None:
     """Raises Conflict if a task cannot start on the node with these pins."""
     if task.state == PLANNED:
-        raise Conflict("the task before this one has not finished")
+        raise Conflict("the task before this task has not finished")
     if task.state != "QUEUED":
-        raise Conflict(f"the task is {task.state}; only a QUEUED one can be taken")
+        raise Conflict(f"the task is {task.state}; only a QUEUED task can be taken")
     # A clock that was set back closes no open window, unless a user requested the start.
     is_open = task.window_start <= now or (task.ready and task.asked_start is None)
     if not is_open or now >= task.window_end:
         raise Conflict("the task's start window is not open")
     if task.pinned_node not in pins:
-        raise Conflict("the task needs a place that this node does not reach")
+        raise Conflict("the task needs a hypervisor or destination that this node does not reach")
 
 
 def _places(task: Task, node: str, *, shares: bool) -> list[str]:

@@ -27,7 +27,7 @@ class _Node(NamedTuple):
 
 
 def _away(node: _Node) -> str:
-    return f"is silent since {utc(node.seen)}" if node.seen else "has never connected"
+    return f"has been silent since {utc(node.seen)}" if node.seen else "has never connected"
 
 
 class Links:
@@ -50,11 +50,13 @@ class Links:
         known = sorted(node for guid in members if (node := self._all().get(guid)))
         if len(known) < 2:
             return (
-                f"node {known[0].name}, which alone can run it, {_away(known[0])}" if known else ""
+                f"node {known[0].name}, the only node that can run the task, {_away(known[0])}"
+                if known
+                else ""
             )
         more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
         shown = ", ".join(f"{node.name} {_away(node)}" for node in known[:_NAMED])
-        return f"no node that can run it is online: {shown}{more}"
+        return f"no node that can run the task is online: {shown}{more}"
 
     def heard(self, pin: str) -> list[str]:
         """The active nodes with a pin."""

@@ -179,7 +179,7 @@ def waits_for(name: str, stand: breakers.BreakerStatus) -> str:
     breaker = stand.breaker
     if breaker.opened is None or breaker.next_try is None:
         return ""
-    tried = "it is being tested" if stand.is_tested else f"next test at {utc(breaker.next_try)}"
+    tried = "a task tests it now" if stand.is_tested else f"next test at {utc(breaker.next_try)}"
     since = utc(breaker.opened)
     return f"the backup destination {name} does not answer since {since}; {tried}"
 

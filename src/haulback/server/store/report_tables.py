@@ -13,7 +13,7 @@ _SUMMED = (
     "copy_of",
 )
 
-# One row for each policy and local date, so that only one of several servers makes the report.
+# A row for each policy and local date, so that only one of several servers makes the report.
 # `until` is the end (epoch ms) of the reported period, where the next period begins.
 daily_report = Table(
     "daily_report",

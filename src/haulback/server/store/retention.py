@@ -129,7 +129,7 @@ def in_use(sql: sa.Connection, entities: Iterable[str]) -> set[str]:
 def locked(sql: sa.Connection, backups: Iterable[str]) -> dict[str, tuple[str, int | None]]:
     """Hint and end (epoch ms) of the mark of stored backups, locked against other transactions.
 
-    PostgreSQL locks the rows in the order of their guids, as marks of backups do.
+    PostgreSQL locks the rows in the order of their guids, like a request that marks backups.
     """
     backup = tables.backup.c
     query = sa.select(backup.guid, backup.hint, backup.keep_until).where(

@@ -59,7 +59,7 @@ def change(connection: sa.Connection, table: sa.Table, record: msgspec.Struct) -
 
 
 def taken(name: str, noun: str) -> Conflict:
-    """The error for a name that another record of the type bears."""
+    """The error for a name that another record of the type has."""
     return Conflict(
         f"name: {name!r} is taken by another {noun}; choose another name, or rename or remove that "
         f"{noun}",

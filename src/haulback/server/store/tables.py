@@ -121,7 +121,7 @@ Index("task_follows", task.c.follows)
 Index("task_workflow", task.c.workflow)
 Index("task_modified", task.c.modified)
 
-# One row, written to check that the database accepts writes.
+# A single row, written to check that the database accepts writes.
 pulse = Table(
     "pulse",
     metadata,
@@ -451,7 +451,7 @@ record = Table(
     Index("record_kind", "kind", "name"),
 )
 
-# One row: a text that only the server key of this database opens.
+# A single row: a text that only the server key of this database opens.
 key_check = Table(
     "key_check",
     metadata,

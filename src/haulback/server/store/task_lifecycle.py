@@ -22,13 +22,13 @@ from haulback.tasks import end_events, endings
 from haulback.tasks.endings import CANCEL_BY, Ending, Outcome
 from haulback.tasks.record import Task
 from haulback.tasks.scheduling import MAX_ATTEMPTS
-from haulback.units import utc
+from haulback.units import counted, utc
 
 log = logging.getLogger(__name__)
 Limits = Mapping[str, int]
 CANCEL_MS = 600_000  # time after which the server stops waiting for the node's clean-up
 _CHANCE = random.Random()
-_BEGUN_AGAIN = "the base of the increment was removed meanwhile; another backup replaces it"
+_BEGUN_AGAIN = "the base of the increment was removed; another backup replaces the increment"
 
 
 class TaskChanges:
@@ -166,7 +166,10 @@ class TaskChanges:
             self.end(task, State.CANCELLED, task.status_info)
         elif not self.kinds[task.type].repeatable:
             self.end(
-                task, State.FAILED, f"{why}; a repetition is not safe without a user's decision"
+                task,
+                State.FAILED,
+                f"{why}; check the result of the task, then submit it again if needed, "
+                "because a second run may not be safe",
             )
         elif task.tries_made >= MAX_ATTEMPTS:
             self.end(task, State.FAILED, f"{why}, for the {task.tries_made}th time")
@@ -174,23 +177,23 @@ class TaskChanges:
             self.requeue(task, why)
 
     def give_back(self, task: Task, why: str) -> None:
-        """Queue a task again that its node returned.
+        """Queue again a task that its node returned.
 
         Raises Conflict for a task that cannot run again.
         """
         if not self.kinds[task.type].repeatable:
             raise Conflict(
-                f"a task of type {task.type} cannot simply run again; report FAILED instead"
+                f"a task of type {task.type} cannot run again from its start; report FAILED instead"
             )
         if task.cancel_wanted:
-            raise Conflict("the task is to be cancelled; report CANCELLED after the clean-up")
+            raise Conflict("a user cancelled the task; remove its leftovers, then report CANCELLED")
         self.requeue(task, why)
 
     def requeue(self, task: Task, why: str) -> None:
         """Queue a task for another attempt, with a new start window."""
-        _tell("task goes back into the queue", task, info=why)
+        _tell("the task is queued again", task, info=why)
         self._apply(endings.requeued(task, why, self.now))
-        self._note(task, f"attempt {task.tries_made} is over: {why}; the task is queued again")
+        self._note(task, f"attempt {task.tries_made} has ended: {why}; the task is queued again")
 
     def begin_again(self, task: Task, why: str) -> None:
         """Fail a waiting task, and restart its plan with a copy of its first task."""
@@ -223,7 +226,7 @@ class TaskChanges:
         failed, total = queue.share_failed(self.sql, task.run, task.type)
         if 100 * failed <= most * total:
             return
-        why = f"THRESHOLD: {failed} of {total} {task.type} tasks of this run failed"
+        why = f"THRESHOLD: {failed} of {counted(total, f'{task.type} task')} of this run failed"
         for other in queue.waiting_of_run(self.sql, task.run, task.type):
             other.params.pop("thresholds", None)  # the other tasks fail in one statement
             other.retry_count = 0
@@ -272,7 +275,7 @@ def end_pinned(connection: sa.Connection, moves: TaskChanges, node: str, state: 
 
 
 def shift_leases(connection: sa.Connection, until: int) -> None:
-    """Renew all leases, because no node could renew its own while no server ran or the clock was
+    """Renew all leases, because no node could renew its lease while no server ran or the clock was
     wrong.
     """
     connection.execute(

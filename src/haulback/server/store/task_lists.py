@@ -99,11 +99,15 @@ def _beyond(wanted: Filter) -> Condition:
         raw = base64.urlsafe_b64decode(f"{wanted.cursor}==")
         said, direction, value, guid = msgspec.json.decode(raw, type=tuple[str, bool, object, str])
     except (ValueError, msgspec.MsgspecError):
-        raise Malformed("cursor: this server gave no such cursor", field="cursor") from None
+        raise Malformed(
+            "cursor: this server did not send this cursor; start at the first page", field="cursor"
+        ) from None
     column = SORTS[name]
     fits = isinstance(value, column.type.python_type) and not isinstance(value, bool)
     if (said, direction) != (name, wanted.descending) or name not in _WITHOUT_GAPS or not fits:
-        raise Malformed("cursor: belongs to a list in another order", field="cursor")
+        raise Malformed(
+            "cursor: belongs to a list in another order; start at the first page", field="cursor"
+        )
     here = sa.tuple_(column, table.c.guid)
     mark = sa.tuple_(sa.literal(value), sa.literal(guid))
     return here < mark if descending else here > mark

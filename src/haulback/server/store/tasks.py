@@ -251,7 +251,9 @@ def change(connection: sa.Connection, task: Task, now: int, **values: object) ->
     statement = _update(tuple(values))
     encoded = _encode(values)
     if statement.run(connection, guid_=task.guid, was_=task.state, now_=now, **encoded) != 1:
-        raise Conflict(f"task {task.guid} is no longer {task.state}", state=task.state)
+        raise Conflict(
+            f"task {task.guid} is no longer {task.state}; read the task again", state=task.state
+        )
     for name, value in values.items():
         setattr(task, name, value)
 
@@ -271,7 +273,9 @@ def change_many(
         for task, new in zip(tasks, values, strict=True)
     ]
     if rows and _update(tuple(values[0])).many(connection, rows) != len(rows):
-        raise Conflict("one of the tasks changed its state meanwhile")
+        raise Conflict(
+            "one of the tasks changed its state during the request; send the request again"
+        )
     for task, new in zip(tasks, values, strict=True):
         for name, value in new.items():
             setattr(task, name, value)

@@ -16,6 +16,7 @@ from haulback.repository.found_backups import Survey, missing, pages
 from haulback.repository.owners import OwnerRecord
 from haulback.repository.reported_damage import MOST
 from haulback.repository.repository import Repository
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext
 
 _OLD_MS = 12 * 3_600_000  # age of the newest extract after which a copy writes a new one
@@ -35,8 +36,9 @@ def write_extract(context: TaskContext, repository: Repository, server: Owner) -
     except HaulbackError as error:
         context.log(f"no extract of the catalogue was stored: {error.message}")
         return
-    kind = "whole" if report.whole else "changes"
-    context.log(f"an extract of the catalogue was stored ({kind}, {report.items} items)")
+    kind = "the whole catalogue" if report.whole else "changes"
+    records = counted(report.items, "record")
+    context.log(f"an extract of the catalogue was stored ({kind}, {records})")
 
 
 def write_extract_if_old(context: TaskContext, repository: Repository, server: Owner) -> None:
@@ -107,10 +109,11 @@ def _results(context: TaskContext, repository: Repository, survey: Survey) -> Re
 
 def _tell(context: TaskContext, results: Results) -> None:
     context.log(
-        f"{results['backups']} backups are stored, {results['added']} of them were new to the "
-        f"catalogue; {results['lost']} more are named by extracts and are missing"
+        f"{counted(results['backups'], 'backup')} stored, {results['added']} of them new to the "
+        f"catalogue; named by extracts, but missing: {results['lost']}"
     )
     if not results["extractTime"]:
         context.log(
-            "there is no extract of a catalogue: locks, hints, levels and projects are unknown"
+            "there is no extract of a catalogue: locks, marks, proof levels and projects "
+            "are unknown"
         )

@@ -47,8 +47,8 @@ def complete_report(
     if told:
         findings.insert(
             0,
-            f"{len(lacking)} backups lack something: {MOST} of them are marked now, and the next "
-            "VERIFY continues with the others",
+            f"{len(lacking)} backups lack data: {MOST} of these backups are marked now, "
+            "and the next VERIFY continues with the others",
         )
     whole = DamageReport(
         destination,

@@ -120,7 +120,7 @@ class _OtherDisks:
 
     def _all_disks(self) -> dict[str, Source]:
         repository, manifest, _ = self._location()
-        self._context.log(f"disks that cannot be read are read on from {self._name}")
+        self._context.log(f"the rest of unreadable disks is read from {self._name}")
         return dict(stored_disks(manifest, repository.reader()))
 
 
@@ -178,7 +178,7 @@ def _family_of(
     def opened() -> Repository:
         result = context.repositories.open(other.destination)
         if not result.is_of_family(repository):
-            raise NotFound(f"{other.destination.name} has another key")
+            raise NotFound(f"{other.destination.name} has a different key")
         context.log(f"{other.destination.name} supplies data that the first location lacks")
         return result
 

@@ -11,7 +11,7 @@ _STEP = 0.5  # seconds between two checks for a cancellation
 class RateLimit:
     """A meter that lets at most `rate` bytes per second pass; None is no limit.
 
-    `pass_on` receives every number of bytes, and raises if the attempt is over.
+    `pass_on` receives every number of bytes, and raises if the attempt has ended.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulback.contract.order_records import BackupDestination
 from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, clean_up
 from haulback.repository.resources import Resources
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext
 from haulback.work.support.catalogue import write_extract
 from haulback.work.support.pause import pause
@@ -31,7 +32,7 @@ def remove(
         lambda seconds: pause(context, seconds, _SEEN),
     )
     progress = context.progress
-    context.log(f"{len(backups)} backups are to be deleted, {len(given_up)} were given up")
+    context.log(f"{counted(len(backups), 'backup')} to delete; given up: {len(given_up)}")
     with phase(context, "the repository was cleaned up"):
         cleaned = clean_up(
             repository,
@@ -45,7 +46,7 @@ def remove(
         repository.extracts.sweep()
     context.repositories.damaged += cleaned.damaged[:_REPORTED]
     if kept := cleaned.kept_locked:
-        context.log(f"{len(kept)} backups stay: the store keeps them under its lock")
+        context.log(f"{counted(len(kept), 'backup')} not deleted: the object lock has not expired")
     removed = [backup for backup in backups if backup not in set(kept)]
     results: Results = {"removed": removed, "givenUp": cleaned.given_up}
     return cleaned, results | context.repositories.space(destination)

@@ -104,7 +104,7 @@ def test_an_open_breaker_is_an_alarm_and_an_event_and_closes_by_a_test(house: Ho
     assert breakers.test_due(house.app) == 1
     assert breakers.test_due(house.app) == 0, "one test at a time"
     assert state(house) == "HALF_OPEN"
-    assert "it is being tested" in why(house, waits)
+    assert "a task tests it now" in why(house, waits)
     test = test_of(house)
     assert offered(house, node) == [test.guid]
     house.take(node, test)

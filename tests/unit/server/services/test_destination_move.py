@@ -66,19 +66,19 @@ def test_another_repository_at_the_new_place_changes_nothing(house, nodes):
 def test_a_destination_in_use_does_not_move(house, nodes):
     [export] = house.export()
     house.take(nodes[0], export)
-    with pytest.raises(Conflict, match="EXPORT is running"):
+    with pytest.raises(Conflict, match="EXPORT uses bd"):
         moved(house, settings={"path": "/mnt/new"})
     house.finish(nodes[0], export, **EXPORTED)
     task = moved(house, settings={"path": "/mnt/new"})
     house.take(nodes[0], house.follower(export))
     house.take(nodes[1], task)
-    with pytest.raises(Conflict, match="STORE is running"):
+    with pytest.raises(Conflict, match="STORE uses bd"):
         house.finish(nodes[1], task, repository=house.destination.repository)
     assert record(house).config == {}
 
 
 def test_a_move_names_a_new_place_that_is_free(house, nodes):
-    with pytest.raises(Malformed, match="there already"):
+    with pytest.raises(Malformed, match="already at this place"):
         moved(house)
     with pytest.raises(Malformed, match="no such setting"):
         moved(house, settings={"bucket": "b"})

@@ -217,7 +217,7 @@ def test_a_defect_in_a_consequence_keeps_no_event_from_its_number(
     monkeypatch.setattr(event_numbers.workflow_ends, "record", broken)
     tell(house, "a", "b")
     assert [event.text for event in listed(house)] == ["a", "b"]
-    assert "2 events have no consequences" in caplog.text
+    assert "the consequences of 2 numbered events failed" in caplog.text
 
 
 def test_a_page_merges_kinds_and_projects_in_the_order_of_numbers(house: House) -> None:

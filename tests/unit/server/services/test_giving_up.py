@@ -260,7 +260,7 @@ def test_a_rule_that_loses_its_primary_keeps_its_copies(house: House):
         rows.add(sql, tables.record, rule)
     asked = giving_up.preview(house.app, DESTINATION, place["guid"], house.user)
     assert [item.note for item in asked.items if item.kind == "rule"] == [
-        "its copies stay: give it a PRIMARY and turn it on again"
+        "the copies stay: give the rule a PRIMARY destination and activate it again"
     ]
     giving_up.give_up(house.app, DESTINATION, place["guid"], house.user)
     with house.app.store.read() as sql:
@@ -314,7 +314,7 @@ def test_a_gone_machine_keeps_the_backups_whose_nodes_were_heard_within_the_chos
         sql.execute(tables.entity.update().values(name=name))
         sql.execute(tables.node.update().values(seen=house.clock.now - silence))
     told = giving_up.give_up(house.app, MACHINE, house.entities[0].guid, house.user, chosen)
-    is_told = any("no node that was heard in the last" in note for note in told.notes)
+    is_told = any("no node that was connected in the last" in note for note in told.notes)
     assert is_told is bool(silence)  # a person is told in either case
     assert house.state(deletion) == "CANCELLED"
     with house.app.store.read() as sql:
@@ -365,7 +365,7 @@ def test_a_server_that_stops_says_that_the_rest_goes_on(house: House):
     node = house.node("n1")
     house.app.wakeups.end()
     said = house.refuses(Unavailable, giving_up.give_up, house.app, NODE, node.guid, house.user)
-    assert "after its start" in said
+    assert "after its next start" in said
 
 
 def test_a_destination_that_is_found_again_has_its_old_key(house: House):

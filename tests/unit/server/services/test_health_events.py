@@ -96,7 +96,7 @@ def test_a_certificate_that_ends_soon_is_told_every_day(house: House, tmp_path: 
     look(house, DAY_MS)
     look(house, 10 * DAY_MS)
     texts = [event.text for event in told(house, "KEY_TROUBLE")]
-    assert ["10 days" in texts[0], "9 days" in texts[1], "has ended" in texts[2]] == [True] * 3
+    assert ["10 days" in texts[0], "9 days" in texts[1], "has expired" in texts[2]] == [True] * 3
     assert len(texts) == 3
     house.app.certificate = str(tmp_path / "none")
     look(house, DAY_MS)

@@ -83,7 +83,7 @@ def test_the_hold_ends_when_every_destination_was_looked_through(held: House):
         assert alarms.seen(sql, AlarmKind.SERVER_HELD, OWN_ENTITY) is None
     assert events(held)[-1] == (
         "HOLD_LIFTED",
-        "every destination was looked through: bd holds 3 unknown backups",
+        "a VERIFY has read every destination: bd holds 3 unknown backups",
     )
 
 

@@ -144,7 +144,7 @@ def test_a_mail_server_that_never_ends_its_reply_is_left(
     with receiver(starting_tls(talk) if security == "STARTTLS" else talk) as port:
         trusted = "".join(path.read_text() for path in tmp_path.glob("*cert*"))
         made = mail_channel(house, port, security=security, certificate=trusted)
-        assert "did not take the mail within" in within(3, house, made)
+        assert "did not accept the mail within" in within(3, house, made)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -158,7 +158,7 @@ def test_a_webhook_that_never_ends_its_headers_is_left(
         trusted = "".join(path.read_text() for path in tmp_path.glob("*cert*"))
         url = f"{scheme}://127.0.0.1:{port}/"
         made = channel(house, type="WEBHOOK", url=url, secret=KEY, certificate=trusted)
-        assert "did not end its answer within" in within(3, house, made)
+        assert "did not complete its answer within" in within(3, house, made)
 
 
 def test_the_lease_of_a_message_is_longer_than_its_attempt() -> None:

@@ -44,11 +44,11 @@ def test_an_increment_without_a_base_says_which_backups_there_are(house: House):
         house.fail(node, export)
         return why
 
-    assert "known from the store alone" in reason(location_status="PRESENT")
+    assert "were read from the store" in reason(location_status="PRESENT")
     assert f"its newest backup there, {backup}, is damaged" in reason(location_status="DAMAGED")
     assert "its backups there are copies" in reason(location_status="PRESENT", copy_of="b")
     other = msgspec.structs.replace(house.destination, guid=new_guid(), name="far")
     with house.app.store.write() as sql:
         rows.add(sql, tables.destination, other, sealed_key="")
-    assert reason(destination=other.guid).endswith("the newest backup of the machine lies on far")
+    assert reason(destination=other.guid).endswith("the newest backup of the machine is on far")
     assert exported(house, node, BackupType.FULL)[1] == ""

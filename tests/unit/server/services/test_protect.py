@@ -144,7 +144,7 @@ def test_a_taken_name_and_an_unknown_destination_add_nothing(house: House):
 def test_notes_tell_what_a_user_would_not_expect(house: House):
     made = protected(house, tags=["nowhere"], mail=["a@example.org"])
     told = " / ".join(made.notes)
-    for part in ("no machine was taken", "no backup is ever removed", "localhost"):
+    for part in ("no machine was assigned", "no backup is ever removed", "localhost"):
         assert part in told
     again = protected(house, match=["db"], keep="7d", mail=["a@example.org"])
     assert again.notes == []
@@ -156,4 +156,4 @@ def test_proofs_are_activated_once_with_a_share_for_each_night(house: House):
     assert (proofs.body["active"], proofs.body["most"]) == (True, 5)
     assert "up to 5 machines a night" in made.notes[0]
     again = protected(house, match=["web"], keep="7d", prove="daily")
-    assert "run already" in again.notes[0]
+    assert "runs proofs already" in again.notes[0]

@@ -121,8 +121,10 @@ def test_a_task_whose_nodes_are_silent_says_so(shared: Shared):
     shared.house.clock.now += 100_000
     shared.speak("n2")
     [export] = shared.house.export()
-    since = "is silent since 2027-01-15 08:00:00 UTC"
-    assert shared.reason(export) == f"no node that can run it is online: n1 {since}, n3 {since}"
+    since = "has been silent since 2027-01-15 08:00:00 UTC"
+    assert (
+        shared.reason(export) == f"no node that can run the task is online: n1 {since}, n3 {since}"
+    )
     shared.speak("n3")
     assert shared.reason(export) == "a node to take it"
 
@@ -147,7 +149,7 @@ def test_a_node_with_an_export_of_the_destination_cannot_be_taken_from_it(shared
     [export] = shared.house.export()
     shared.house.take(shared.nodes["n1"], export)
     why = shared.house.refuses(Conflict, shared.store_on, "n2 n3")
-    assert "EXPORT on node n1 needs it" in why
+    assert "EXPORT on node n1 uses bd" in why
     shared.house.finish(shared.nodes["n1"], export, **EXPORTED)
     assert "STORE on node n1" in shared.house.refuses(Conflict, shared.store_on, "n2 n3")
     shared.store_on("n1 n3")
@@ -175,7 +177,7 @@ def test_an_export_in_the_staging_of_a_lost_node_is_made_again_by_another(shared
     shared.lose("n2")
     lost = shared.house.row(store)
     assert lost.state == "FAILED"
-    assert "its export is staged on node n1, which is silent" in (lost.status_info or "")
+    assert "its export is in the staging of node n1, which is silent" in (lost.status_info or "")
     plan = task_service.workflow(shared.house.app, lost)
     [export] = [task for task in plan if task.type == "EXPORT" and task.state == "QUEUED"]
     assert "n2" in shared.takers(export)
@@ -195,7 +197,10 @@ def test_an_export_waits_for_its_node_where_no_other_node_can_make_it(shared: Sh
     store = shared.house.exported(shared.nodes["n1"])
     shared.lose("n2")
     assert shared.house.state(store) == "QUEUED"
-    assert "n1, which alone can run it, is silent since 2027-01-15" in shared.reason(store)
+    assert (
+        "n1, the only node that can run the task, has been silent since 2027-01-15"
+        in shared.reason(store)
+    )
 
 
 @pytest.mark.parametrize(
@@ -283,7 +288,7 @@ def test_a_node_that_died_is_offline_within_a_minute_and_named_by_the_task_that_
     maintenance.tick(house.app)
     lost = house.row(export)
     assert lost.state == "QUEUED"
-    assert "the node n1 is silent since 2027-01-15 08:00:00 UTC" in (lost.status_info or "")
-    assert "n1, which alone can run it, is silent since" in shared.reason(export)
+    assert "the node n1 has been silent since 2027-01-15 08:00:00 UTC" in (lost.status_info or "")
+    assert "n1, the only node that can run the task, has been silent since" in shared.reason(export)
     node = nodes.node(house.app, shared.nodes["n1"].guid)
     assert nodes.shown(node, house.clock.now).state.name == "OFFLINE"

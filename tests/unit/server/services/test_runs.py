@@ -98,7 +98,9 @@ def test_exactly_what_failed_in_a_run_is_repeated(site: Site, node: Node) -> Non
 def test_a_run_without_failures_and_an_unknown_run_are_refused(site: Site, node: Node) -> None:
     site.schedule()
     run, app, who = night(site, node, 1), site.house.app, site.house.user
-    assert "is left to repeat" in site.house.refuses(Conflict, runs.retry, app, who, run)
+    assert "has no failed tasks to repeat" in site.house.refuses(
+        Conflict, runs.retry, app, who, run
+    )
     site.house.refuses(NotFound, runs.retry, app, who, new_guid())
     narrowed = who.__class__(who.guid, who.name, who.roles, Scope(frozenset({"pa"})))
     site.house.refuses(NotFound, runs.retry, app, narrowed, run)

@@ -39,7 +39,7 @@ def test_a_waiting_copy_follows_the_nodes_of_its_source(copies: Copies):
     assert house.row(sync).pinned_node == other.guid
     house.take(other, sync)
     change = ChangedDestination(nodes=[Ref(copies.node.guid)])
-    with pytest.raises(Conflict, match="a BACKUP_DESTINATION_SYNC on node n2 needs it"):
+    with pytest.raises(Conflict, match="a task of type BACKUP_DESTINATION_SYNC on node n2 uses bd"):
         destinations.change_destination(app, source, change, house.user)
 
 

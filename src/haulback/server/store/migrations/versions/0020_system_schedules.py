@@ -10,7 +10,7 @@ down_revision = "0019"
 
 
 def upgrade() -> None:
-    """Add the table of that order, and the columns of fires about proofs and starts."""
+    """Add the table with the order of proofs, and the columns of fires about proofs and starts."""
     op.create_table(
         "proof_turn",
         sa.Column("entity", sa.String(36), primary_key=True),

@@ -1,4 +1,6 @@
-"""Bytes under lock in the space of a destination; the walks of copy links are repeated."""
+"""Bytes under an object lock in the space of a destination; every copy link checks all backups
+again.
+"""
 
 from __future__ import annotations
 
