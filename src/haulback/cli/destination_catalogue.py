@@ -17,7 +17,7 @@ from haulback.cli.submit_options import ref, watch
 from haulback.client.client import Client
 from haulback.contract.catalogue import AttachedDestination, TakeOver
 from haulback.contract.destinations import DestinationRecord
-from haulback.errors import Malformed
+from haulback.errors import HaulbackError, Malformed
 from haulback.inventory.destination_types import chosen
 from haulback.texts import reason
 from haulback.wire import Word
@@ -73,7 +73,15 @@ def attach(
     )
     made = client.destinations.attach(wanted)
     print(made.guid)
-    _follow(client, made)
+    try:
+        _follow(client, made)
+    except HaulbackError as error:
+        if not client.destinations.get(made.guid).initialized:
+            error.message += (
+                f"; nothing was changed in the store: remove {name} (haulback destination rm "
+                f"{name}), and attach the store again with the right settings and key"
+            )
+        raise
 
 
 def _opened_by(key_file: Path | None, kit: Path | None) -> dict[str, str]:

@@ -17,8 +17,10 @@ from haulback.cli.destinations import app
 from haulback.cli.output import Output, named, show, size, when
 from haulback.contract.destinations import ChangedDestination
 from haulback.contract.space import SpaceLimits, SpaceRecord
+from haulback.errors import Malformed
 from haulback.units import GIB
 
+_MOST_GIB = 1 << 30  # an exbibyte
 _MACHINES = (named("protectedEntity"), size("unique"), size("shared"))
 
 
@@ -76,14 +78,23 @@ def limit(
     ] = None,
 ) -> None:
     """Limit the space that new backups may take; restores never wait."""
+    most = None if quota is None else _bytes("--quota", quota)
+    least = None if free is None else _bytes("--free", free)
     client = connect()
     present = client.destinations.find(name)
     before = present.space
     limits = SpaceLimits(
         quota=before.quota if before else None, minimumFree=before.minimumFree if before else None
     )
-    if quota is not None:
-        limits = msgspec.structs.replace(limits, quota=round(quota * GIB) or None)
-    if free is not None:
-        limits = msgspec.structs.replace(limits, minimumFree=round(free * GIB))
+    if most is not None:
+        limits = msgspec.structs.replace(limits, quota=most or None)
+    if least is not None:
+        limits = msgspec.structs.replace(limits, minimumFree=least)
     client.destinations.change(present.guid, ChangedDestination(space=limits))
+
+
+def _bytes(option: str, gib: float) -> int:
+    """A size in GiB as bytes.  Raises Malformed."""
+    if not 0 <= gib < _MOST_GIB:
+        raise Malformed(f"{option}: a number of GiB, 0 or more")
+    return round(gib * GIB)

@@ -168,7 +168,7 @@ def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDes
             raise Malformed(
                 f"{field}: {destination.name} has no repository yet; wait until its "
                 "BACKUP_DESTINATION_INIT is FINISHED, or repeat it if it FAILED "
-                "(`haulback destination init`)",
+                "(`haulback destination init`; an attached store: `haulback destination sync`)",
                 field=field,
             )
     return destinations

@@ -26,7 +26,10 @@ _ADD = Statement(
     "INSERT INTO destination_space (destination, waits) "
     "SELECT guid, '' FROM destination WHERE guid = :guid ON CONFLICT (destination) DO NOTHING"
 )
-_MORE = Statement("UPDATE destination_space SET held = held + :stored WHERE destination = :guid")
+# Before the first clean-up only the bytes that were stored are known.
+_MORE = Statement(
+    "UPDATE destination_space SET held = COALESCE(held, 0) + :stored WHERE destination = :guid"
+)
 _DAY = Statement(
     "INSERT INTO destination_day (destination, day, used) "
     "SELECT guid, :day, :used FROM destination WHERE guid = :guid "

@@ -108,6 +108,20 @@ def test_a_quota_counts_what_was_stored_since_the_last_clean_up(house: House):
     assert waits.guid in house.offered(node), "a changed limit counts at once"
 
 
+def test_a_quota_counts_what_was_stored_before_the_first_clean_up(house: House):
+    node = house.node()
+    limited(house, quota=100)
+    for stored in (40, 60):
+        store = house.exported(node)
+        house.take(node, store)
+        house.finish(node, store, stored=stored)
+    [waits] = house.export()
+    assert record(house).held == 100
+    assert "holds 100 B and its quota is 100 B" in why(house, waits)
+    cleaned(house, SpaceUsage(30, 30))
+    assert waits.guid in house.offered(node)
+
+
 def test_a_clean_up_that_frees_space_lets_backups_go_on(house: House):
     limited(house, quota=100)
     cleaned(house, SpaceUsage(100, 20))
