@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from shlex import quote
 
 import msgspec
 
@@ -268,7 +269,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         if record.repository is not None and destinations.has_backups(sql, guid):
             raise Conflict(
                 "the destination holds backups; delete the backups first, or, if it will not come "
-                "back, give it up: haulback destination rm --gone"
+                f"back, give it up: haulback destination rm {quote(record.name)} --gone"
             )
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
             if guid in destinations_of(rule):
