@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from haulback.contract.destination_move import DestinationMoveOrder
+from haulback.contract.destination_types import by_driver, settings_of
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict
 from haulback.repository import manifest as manifests
 from haulback.repository.names import exists
@@ -14,6 +16,7 @@ _NAMED = 5
 
 def run(context: TaskContext) -> Results:
     order: DestinationMoveOrder = context.order
+    context.log(f"the new place of the destination is {_place(order.destination)}")
     repository = context.repositories.open(order.destination)
     missing: list[str] = []
     count = 0
@@ -31,6 +34,15 @@ def run(context: TaskContext) -> Results:
         )
     context.log(f"{counted(count, 'expected backup')} found at the new place")
     return {"repository": repository.guid} | context.repositories.space(order.destination)
+
+
+def _place(destination: BackupDestination) -> str:
+    """The settings that determine the location, as text."""
+    kind = by_driver(destination.driver)
+    declared = settings_of(kind).values() if kind else ()
+    shown = [setting.name for setting in declared if setting.is_place or setting.is_folder]
+    told = [f"{name} {destination.config[name]}" for name in shown if destination.config.get(name)]
+    return ", ".join(told)
 
 
 WORK = TaskWork("BACKUP_DESTINATION_MOVE", DestinationMoveOrder, run)

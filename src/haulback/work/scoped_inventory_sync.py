@@ -10,6 +10,8 @@ from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import failure_row, machine_row
 
+_NAMED = 10  # machines that the log names
+
 
 def run(context: TaskContext) -> Results:
     order: ScopedInventorySyncOrder = context.order
@@ -24,6 +26,10 @@ def run(context: TaskContext) -> Results:
             machines.check()  # the machine's location exists, but the machine is unreadable
             context.log(f"{uuid}: {error.message}")
             unreadable.append(failure_row(Problem(uuid, error.message, uuid)))
+    for row in reports[:_NAMED]:
+        context.log(f"machine {row['name']} was read, uuid {row['uuid']}")
+    for uuid in missing[:_NAMED]:
+        context.log(f"there is no machine with the uuid {uuid}")
     context.log(f"{len(reports)} of {counted(len(order.uuids), 'machine')} read")
     results: Results = {"machines": reports, "unreadable": unreadable}
     return results | (_whole_look(context, machines, missing, unreadable) if missing else {})

@@ -50,6 +50,7 @@ class Folder:
         self.uuids = {name: new_guid() for name in NAMES}
         for name, uuid in self.uuids.items():
             raw_machine(root, name, uuid)
+        self.said: list[str] = []
         self.record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def whole(self) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class Folder:
         uuids = {self.uuids[name]: name for name in names}
         order = ScopedInventorySyncOrder(self.record, list(uuids), uuids if known else {})
         context: Any = Looking(self.root, order)
+        self.said = context.said
         return scoped_inventory_sync.run(context)
 
     def spoil(self, name: str) -> None:
@@ -137,3 +139,13 @@ def test_what_a_tenants_look_reports_names_no_other_machine(folder: Folder):
     told = str(folder.at("web"))
     assert folder.uuids["db"] not in told
     assert "mail" not in told
+
+
+def test_the_log_of_a_scoped_scan_names_each_machine(folder: Folder):
+    shutil.rmtree(folder.root / "web")
+    folder.at("db", "web")
+    assert folder.said[:3] == [
+        f"machine db was read, uuid {folder.uuids['db']}",
+        f"there is no machine with the uuid {folder.uuids['web']}",
+        "1 of 2 machines were read",
+    ]

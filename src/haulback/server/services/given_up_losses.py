@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from shlex import quote
 
 from haulback import units
 from haulback.contract.losses import Losses
@@ -48,10 +49,14 @@ def of(view: LossView, kind: str, guid: str) -> Losses:
     return view.tally.losses
 
 
+def _ago(milliseconds: int) -> str:
+    return f"seen {units.duration(milliseconds / 1000)} ago"
+
+
 def _node(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     node = nodes.one_node(sql, guid)
-    seen = "never seen" if node.seen is None else f"seen {(view.now - node.seen) // 1000} s ago"
+    seen = "never seen" if node.seen is None else _ago(view.now - node.seen)
     tally.item("node", _UP, guid, node.name, f"{seen}; its tokens are void")
     hosts, stores = lists.places(sql, Hypervisor), lists.places(sql, BackupDestination)
     view.leaving = [store.guid for store in given_up.only_by(stores, guid)]
@@ -61,7 +66,7 @@ def _node(view: LossView, guid: str) -> None:
         _destination(view, store.guid)
         tally.note(
             f"to keep {store.name}, let another node reach it first: haulback destination set "
-            f"{store.name} --node OTHER"
+            f"{quote(store.name)} --node OTHER"
         )
     places: list[Place] = [*hosts, *stores]
     for place in places:
@@ -225,7 +230,7 @@ def _machine(view: LossView, guid: str) -> None:
     if stays:
         tally.note(
             f"kept: {units.counted(stays, 'backup')} of {machine.name}, whose record stays as an "
-            f"absent machine; haulback machine rm {machine.name} deletes both"
+            f"absent machine; haulback machine rm {quote(machine.name)} deletes both"
         )
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_of(guid)))
     view.tasks.append(given_up.of_machine(guid))

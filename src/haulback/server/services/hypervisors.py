@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 
 import msgspec
 
@@ -120,14 +121,15 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
     """
     with app.change(who, "remove hypervisor", guid) as change:
         sql, known = change.sql, SqlCatalogue(change.sql)
-        change.before = known.places.hypervisor(guid)
+        change.before = host = known.places.hypervisor(guid)
+        typed = quote(host.name)
         hold.check_removal(sql, "the removal of a hypervisor")
         machines = known.machines.on_hypervisor(guid)
         for item in machines:
             if backups.has_backups(sql, item.guid) or known.work.is_busy(item.guid):
                 raise Conflict(
                     f"{item.name} has backups or tasks; delete them first, or, if the hypervisor "
-                    "is lost for good, give it up: haulback hypervisor rm --gone"
+                    f"is lost for good, give it up: haulback hypervisor rm {typed} --gone"
                 )
         ledger = SqlLedger(sql, change.now)
         ledger.inventory.unseen(guid)

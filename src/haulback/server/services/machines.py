@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from shlex import quote
 
 import msgspec
 
@@ -125,10 +126,11 @@ def remove(app: App, who: Caller, guid: str) -> None:
         machine = SqlCatalogue(change.sql, who.scope).machines.get(guid)
         change.before = machine
         if machine.present:
+            typed = quote(machine.name)
             raise Conflict(
                 f"{machine.name} is present, so the next inventory would add the machine "
                 "again; if the machine is lost for good, give it up: haulback machine "
-                "forget --gone"
+                f"forget {typed} --gone"
             )
         hold.check_removal(change.sql, "the removal of a machine")
         if not _forget(change.sql, machine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from haulback.contract.nodes import ChangedNode, Enrolled, NewNode, NodeRecord, Space
@@ -124,7 +125,7 @@ def remove(app: App, who: Caller, guid: str) -> None:
 
 
 def _gone(node: Node) -> str:
-    return f"if the node is lost for good: haulback node rm {node.name} --gone"
+    return f"if the node is lost for good: haulback node rm {quote(node.name)} --gone"
 
 
 def invite(app: App, who: Caller) -> str:
