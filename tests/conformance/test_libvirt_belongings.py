@@ -186,7 +186,7 @@ def test_a_lun_that_went_to_another_machine_does_not_come_back(
     assert [
         item
         for item in told
-        if item.startswith("sda is left out: the machine no longer has this device")
+        if item.startswith("sda is left out: the device was removed from the machine")
     ]
 
 

@@ -118,7 +118,7 @@ def test_a_server_that_stops_does_the_piece_at_hand_and_no_more():
         done.extend(piece)
         app.wakeups.is_over = True
 
-    with pytest.raises(Unavailable, match="50 of 1000 are done"):
+    with pytest.raises(Unavailable, match="after 50 of 1000 objects"):
         bulk_removal.in_pieces(app, map(str, range(1000)), work)
     assert len(done) == 50
 

@@ -217,7 +217,7 @@ def test_a_running_task_is_cancelled_by_wish_and_by_force(served: Served):
     assert forced.status_code == 204
     assert guid in forced.headers["x-left-behind"]
     assert is_error(served.call("GET", f"/api/tasks/{guid}"), 404)
-    assert "left behind" in served.call("GET", f"/api/tasks/{guid}/log").json()[-1]["text"]
+    assert "leftovers" in served.call("GET", f"/api/tasks/{guid}/log").json()[-1]["text"]
     assert is_error(served.as_node("PUT", f"/api/tasks/{guid}/progress", {"value": 1}), 409)
 
 

@@ -242,7 +242,7 @@ def test_lost_files_are_put_back_into_a_guest_that_runs(site: Site, host: Libvir
     guest.run("echo mine > /mnt/hello; touch -d '2020-01-01 00:00' /mnt/.haulback-old.tar")
     for wrong, said in (
         ({"paths": ["/hello", "/missing"]}, "/missing"),
-        ({"destinationPath": "/mnt/hello"}, "the guest says: mkdir"),
+        ({"destinationPath": "/mnt/hello"}, "the command in the guest failed: mkdir"),
     ):
         failed = site.final(site.api.post("/tasks/upload", {**body, **wrong})["guid"])
         assert (failed["state"]["name"], said in failed["statusInfo"]) == ("FAILED", True), failed

@@ -215,8 +215,9 @@ def remove_destination(
 ) -> None:
     """Remove a destination that holds no backup; its files stay.
 
-    --gone: the destination is lost for good. Its backups are given up, unless they have another
-    good location. If its store is found again, `destination add` at the same location opens it.
+    --gone: the destination is lost for good. The backups of the destination are given up, unless
+    they have another good location. If its store is found again, `destination add` at the same
+    location opens it.
     """
     client = connect()
     guid = client.destinations.find(name).guid

@@ -165,8 +165,8 @@ def forget(
 ) -> None:
     """Remove the records of absent machines without backups; without names, of all such machines.
 
-    --gone: the machines are lost for good. Their tasks end; backups that a running node reaches
-    stay with the record of an absent machine, and nothing on a store is deleted.
+    --gone: the machines are lost for good. The tasks of the machines end; backups that a running
+    node reaches stay with the record of an absent machine, and nothing on a store is deleted.
     """
     client = connect()
     if _is_gone(gone, silent):

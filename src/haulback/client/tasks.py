@@ -62,7 +62,7 @@ class Tasks(Submissions):
     def page(self, page: int = 0, **query: Unpack[TaskQuery]) -> Page[TaskListRecord]:
         """Fetch one page of 50 tasks with the total and the cursor of the next page.
 
-        Pages count from 0; pass `cursor=` in place of `page` to go on from a page.
+        Pages count from 0; pass `cursor=` in place of `page` to continue after a page.
         """
         sent: JsonObject = {"page": page or None, "size": 50, **query}
         return self._calls.page(TaskListRecord, "/tasks", sent)

@@ -26,7 +26,8 @@ class MachineTarget(Protocol):
         """Begin to create a machine like `wanted`; an empty uuid requests a new one.
 
         With `overwrite` the commit replaces the machine with that uuid, or else with that name; the
-        old machine stays until then. Its saved memory is removed with its old disks.
+        old machine stays until then. The saved memory of the replaced machine is removed with its
+        old disks.
 
         If the replaced machine is the original of the backup (by the uuid in `wanted.definition`),
         the machine keeps its devices and its disks that `wanted` does not list. A copy of another

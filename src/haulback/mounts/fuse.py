@@ -152,9 +152,8 @@ def serve(shown: mfusepy.Operations, folder: str) -> None:
             fsname="haulback",
         )
     except RuntimeError:
-        # libfuse has already reported the reason.  The interpreter would abort in its end, as a
-        # thread reads
-        # standard input, and its lines would hide the reason.
+        # libfuse has already reported the reason.  The interpreter would abort at exit, because a
+        # thread reads standard input, and the lines of this abort would hide the reason.
         os._exit(1)
 
 

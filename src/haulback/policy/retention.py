@@ -309,7 +309,7 @@ def _best_unmarked(items: Sequence[StoredBackup]) -> list[str]:
 
 
 def _best(items: Iterable[StoredBackup]) -> list[str]:
-    """The newest good backup, or else the newest damaged, missing or given up backup; None of an
+    """The newest good backup, or else the newest damaged, missing or given up backup; None for an
     empty list.
 
     `items` are sorted newest first.

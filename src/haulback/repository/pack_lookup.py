@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 class UnindexedCopies:
     """Places that `index` does not know; pack directories are read at the first query of a chunk.
 
-    Packs outside of the index come first, then packs in it.  Threads may share one object.  It
-    keeps about 32 bytes of memory for each chunk that the index does not list.
+    Packs outside of the index come first, then packs in it.  Threads may share one object.  The
+    look-up keeps about 32 bytes of memory for each chunk that the index does not list.
     """
 
     def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys, index: Index):

@@ -413,9 +413,9 @@ class Repository:
         """Check that everything a backup refers to is stored and stays stored; `before` is the
         evidence of an earlier check, and new pages are read from `staged`.  Raises BaseGone.
 
-        Until its manifest exists, a backup's own packs look dead to a clean-up.  Their pending
-        delete waits for the end of this STORE (docs/design/locking.md), and the packs return to the
-        index here.
+        Until its manifest exists, a backup's own packs look dead to a clean-up.  The pending delete
+        of these packs waits for the end of this STORE (docs/design/locking.md), and the packs
+        return to the index here.
         """
         own = {pack_of(file) for file in draft.packs}
         look = self._before_manifest(draft) if before is None else self.look()

@@ -1,7 +1,7 @@
 """A fake destination in memory, for the conformance suite and for tests without a real store.
 
-It has no local paths, and can imitate a limited remote store: listings that lag, or creates that
-are not exclusive.
+The fake has no local paths, and can imitate a limited remote store: listings that lag, or creates
+that are not exclusive.
 """
 
 from __future__ import annotations

@@ -384,7 +384,7 @@ def test_a_part_that_only_one_copy_has_is_shared_with_a_caution():
     assert [disks for _, disks, _ in result] == [
         ("vda",), ("vda", "vdb"), ("vdc",), ("vdc", "vdb")]  # fmt: skip
     assert [bool(reason) for _, _, reason in result] == [False, False, False, True]
-    assert "only one copy of pv1" in result[-1][2]
+    assert "share pv1, which the disks hold only once" in result[-1][2]
 
 
 def test_parts_of_one_copy_with_older_metadata_or_none_stay_together():

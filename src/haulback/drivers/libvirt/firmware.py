@@ -1,6 +1,6 @@
 """Variables of a UEFI firmware, which a machine needs to boot.
 
-They are a small file beside the images, and are kept in the machine's definition.
+The variables are a small file beside the images, and are kept in the machine's definition.
 """
 
 from __future__ import annotations

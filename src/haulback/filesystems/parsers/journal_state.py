@@ -102,8 +102,8 @@ class _Log:
 def _is_superblock(record: bytes, data: bytes) -> bool:
     """Whether a record holds one transaction that changes only the first sector.
 
-    Its operations, each with a header of 12 bytes: start, transaction header, buffer format, buffer
-    contents, commit.
+    The operations of the transaction, each with a header of 12 bytes: start, transaction header,
+    buffer format, buffer contents, commit.
     """
     begin, transaction = _u32(data, 4), _u32(data, 16)
     kind, sector = struct.unpack_from("<H6xq", data, 52)

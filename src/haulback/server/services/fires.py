@@ -250,7 +250,7 @@ def _skip_rule(wanted: FirePlanning, reason: str) -> None:
 
 
 def _plan_whole(wanted: FirePlanning) -> None:
-    """Plan a rule that names its machines itself: all of them or none."""
+    """Plan all machines of a rule that names its machines, or none of them."""
     if task := fire_members.pending_of(wanted.sql, wanted.schedule.guid, "RESTORE"):
         reason = f"the task {task} of an earlier fire has not ended"
         _skip_rule(wanted, reason)

@@ -36,7 +36,8 @@ event = Table(
 _UNNUMBERED = text("number IS NULL")
 Index("event_new", event.c.id, sqlite_where=_UNNUMBERED, postgresql_where=_UNNUMBERED)
 
-# A single row with the last number of an event. Its lock serialises the numbering of all servers.
+# A single row with the last number of an event. The lock of this row serialises the numbering of
+# all servers.
 event_counter = Table(
     "event_counter",
     metadata,

@@ -205,8 +205,8 @@ def schedules_ahead(sql: sa.Connection, moment: int) -> list[str]:
 def ahead(sql: sa.Connection, schedule: str, moment: int, most: int) -> list[Fire]:
     """Some fires of a schedule that belong after `moment`, locked.
 
-    They are the fires due after `moment`, and the fires made after it whose tasks no node has
-    begun.
+    These are the fires due after `moment`, and the fires made after `moment` whose tasks no node
+    has begun.
     """
     of_schedule, result = table.c.schedule == schedule, dict[str, Fire]()
     for where in _ahead(moment):

@@ -378,7 +378,8 @@ def machine(sql: sa.Connection, guid: str) -> Entity | None:
 def leave(sql: sa.Connection, ledger: SqlLedger, item: Entity) -> bool:
     """Delete a machine without backups; keep a machine with backups, without a hypervisor.
 
-    Returns whether the machine is kept.  Its policies, snapshots and bases are deleted.
+    Returns whether the machine is kept.  The policies, snapshots and bases of the machine are
+    deleted.
     """
     ledger.bases.void(item.guid, "the machine was given up")
     sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == item.guid))

@@ -9,9 +9,8 @@ from haulback.server.store.tables import metadata
 _GUID = String(36)
 
 # An evaluation goes through machines in the order of their guids, in bounded transactions.  An
-# evaluation that is
-# requested again starts from the beginning: `asked` increases, so that the transaction of an older
-# piece cannot end the new evaluation.
+# evaluation that is requested again starts from the beginning: `asked` increases, so that the
+# transaction of an older piece cannot end the new evaluation.
 walk = Table(
     "walk",
     metadata,

@@ -324,7 +324,7 @@ def release(connection: sa.Connection, keys: Iterable[str]) -> None:
 
 
 def share_failed(connection: sa.Connection, run: str, kind: str) -> tuple[int, int]:
-    """The numbers of failed and of all tasks of a kind in a run."""
+    """The numbers of failed tasks and of all tasks of a kind in a run."""
     where = (sa.text("run <> ''"), table.c.run == run, table.c.type == kind)
     query = sa.select(table.c.state, sa.func.count()).where(*where).group_by(table.c.state)
     counts = {row[0]: row[1] for row in connection.execute(query)}

@@ -139,7 +139,7 @@ def hide_ended(
 ) -> None:
     """Remove ended tasks from the lists and add audit entries, by statements that read no rows.
 
-    This is far faster than a statement for each task.
+    These statements are far faster than a statement for each task.
     """
     if not states:
         return

@@ -112,7 +112,7 @@ class _OtherDisks:
         self._disks = LazyOpener(self._all_disks)
 
     def disk(self, name: str) -> Source:
-        """A disk of the location.  Raises NotFound, or the error of its opening."""
+        """A disk of the location.  Raises NotFound, or the error if the location does not open."""
         disks = self._disks()
         if name not in disks:
             raise NotFound(f"{self._name} has no disk {name} of the backup")
