@@ -18,8 +18,8 @@ from haulback.units import MIB
 PlaceOf = Callable[[bytes], GroupLocation | None]
 # Bytes of a load that weigh as much as the request itself: as many as take as long, and more where
 # that would need more than a few requests.
-_REQUEST_BYTES = (4 * MIB, 16 * MIB)
-_FEW = 6
+_REQUEST_BYTES = (4 * MIB, 16 * MIB, 64 * MIB)
+_FEW = 7
 _GROUP = struct.Struct(">8sI")  # a group id: its session, and its number in the session
 
 

@@ -11,9 +11,9 @@ from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.units import MIB
 
-RUN_BYTES = 8 * MIB  # of one load
-GAP_BYTES = 4 * MIB  # unneeded bytes between two groups that cost less than another request
-_HELD = 16 * MIB  # loaded bytes that wait for their reader
+RUN_BYTES = 12 * MIB  # of one load
+GAP_BYTES = 8 * MIB  # unneeded bytes between two groups that cost less than another request
+_HELD = 24 * MIB  # loaded bytes that wait for their reader
 
 
 class _Run:

@@ -11,7 +11,7 @@ from haulback.drivers.source import Extent
 from haulback.errors import Damaged
 from haulback.repository.base_runs import groups_of_base, written_place
 from haulback.repository.expected_groups import ExpectedGroups
-from haulback.repository.pack import GroupLocation
+from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.repository import Repository
 from haulback.testing.memory_store import MemoryBucket, MemoryStore
 from haulback.units import KIB, MIB
@@ -142,3 +142,48 @@ def test_the_source_never_supplies_more_than_it_may():
         allowed = chance.randint(0, sum(needs.values()))
         loaded = groups_of_base(needs, allowed, known)
         assert sum(needs[group] for group in needs.keys() - loaded) <= allowed
+
+
+def scattered_needs(seed: int) -> tuple[dict[bytes, GroupLocation], dict[bytes, int]]:
+    """A base of 512 groups of 1 MiB, and the bytes that 80 scattered blocks need of its groups."""
+    chance, needs = random.Random(seed), dict[bytes, int]()
+    names = [number.to_bytes(12, "big") for number in range(512)]
+    places = {
+        name: GroupLocation(bytes([number // 60] * 16), number % 60 * MIB, MIB)
+        for number, name in enumerate(names)
+    }
+    for _ in range(80):
+        name = chance.choice(names)
+        needs[name] = needs.get(name, 0) + 96 * KIB
+    return places, needs
+
+
+class Zeros(PassThrough):
+    """A store whose objects are all zeros; counts its requests."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(MemoryBucket()))
+        self.requests = 0
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.requests += 1
+        return bytes(length or 0)
+
+
+class Places:
+    """An index that knows the places of groups only."""
+
+    def __init__(self, places: dict[bytes, GroupLocation]) -> None:
+        self.place = places.get
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_eighty_scattered_blocks_need_at_most_seven_requests_for_the_base(seed):
+    (places, needs), store = scattered_needs(seed), Zeros()
+    expected = ExpectedGroups(store, Places(places))
+    chosen = groups_of_base(needs, 80 * 64 * KIB, places.get)
+    expected.announce(chosen)
+    for group in sorted(chosen, key=places.get):
+        if expected.take(group, places[group]) is None:
+            store.load(name_of(places[group].pack), places[group].offset, MIB)
+    assert store.requests <= 7

@@ -147,5 +147,5 @@ def test_the_log_of_a_scoped_scan_names_each_machine(folder: Folder):
     assert folder.said[:3] == [
         f"machine db was read, uuid {folder.uuids['db']}",
         f"there is no machine with the uuid {folder.uuids['web']}",
-        "1 of 2 machines were read",
+        "1 of 2 machines read",
     ]
