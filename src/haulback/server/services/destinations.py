@@ -270,8 +270,8 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         # Without a repository no backup has data there: all of them failed, or wait.
         if record.repository is not None and destinations.has_backups(sql, guid):
             raise Conflict(
-                "the destination holds backups; delete the backups first, or, if the destination is "
-                f"lost for good, give it up: haulback destination rm {quote(record.name)} --gone"
+                "the destination holds backups; delete the backups first, or, if the destination "
+                f"is lost for good, give it up: haulback destination rm {quote(record.name)} --gone"
             )
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
             if guid in destinations_of(rule):
