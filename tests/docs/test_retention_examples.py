@@ -11,7 +11,7 @@ import pytest
 
 from haulback.contract.retention import RuleRetention
 from haulback.policy import terms
-from haulback.policy.retention import BackupSource, Ruling, decide
+from haulback.policy.retention import AppliedTerms, BackupSource, decide
 from tests.unit.policy.stored_backups import location
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "retention.md"
@@ -37,9 +37,9 @@ def test_an_example_is_decided_as_the_page_says(settings: str, table: str):
     for when, kind, _, _ in rows:
         taken = epoch_ms(datetime.fromisoformat(when).replace(tzinfo=UTC))
         stored.append(location(when, rule="r", type=kind, created=taken, snapshot_time=taken))
-    ruling = Ruling((terms.of_rule(wanted, "UTC"),), is_living=True)
+    applied = AppliedTerms((terms.of_rule(wanted, "UTC"),), is_living=True)
     source = BackupSource(present=True, absent_since=None, spared_days=30)
-    verdicts = decide(stored, lambda _: ruling, source, epoch_ms(NOW))
+    verdicts = decide(stored, lambda _: applied, source, epoch_ms(NOW))
     shown = {
         verdict.location.guid: ["goes" if verdict.goes else "stays", verdict.reason.name]
         for verdict in verdicts

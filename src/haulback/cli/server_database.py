@@ -15,7 +15,7 @@ from haulback.cli.database_source import DatabaseSource
 from haulback.cli.output import Output, dump, moment, show, size, text
 from haulback.cli.submit_options import watch as follow
 from haulback.contract.own_database import DatabaseBackupRequest
-from haulback.server.services.database_restore import NewSite, restore
+from haulback.server.services.database_restore import RestoredServer, restore
 from haulback.wire import Choice
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the repository key.")]
@@ -84,7 +84,7 @@ def restore_database(
     if data is None:
         show(source.rows(), _LISTED, output)
         return
-    done = restore(NewSite(data.absolute(), database), source.writer(backup), source.secret)
+    done = restore(RestoredServer(data.absolute(), database), source.writer(backup), source.secret)
     print(f"restored into {data}: the database of Haulback {done.haulback}, epoch {done.epoch}")
     print(f"start it with: haulback server --data {data}{' --database …' if database else ''}")
     print("the restored server is held: see haulback server hold")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from haulback.client import record_names
 from haulback.client.calls import Calls, Collection, PerishableCollection
 from haulback.contract.audit import AuditEntry
-from haulback.contract.nodes import ChangedNode, Invitation, NewNode, NodeRecord
+from haulback.contract.nodes import ChangedNode, EnrolmentToken, NewNode, NodeRecord
 from haulback.contract.tokens import NewToken, Token
 from haulback.contract.users import ChangedUser, NewUser, Role, User
 from haulback.ids import is_guid
@@ -82,4 +82,4 @@ class Nodes(PerishableCollection[NodeRecord]):
 
     def invite(self) -> str:
         """Create an enrolment token; one node may enrol with it within one hour."""
-        return self._calls.one(Invitation, "POST", f"{self.path}/enrolment").token
+        return self._calls.one(EnrolmentToken, "POST", f"{self.path}/enrolment").token

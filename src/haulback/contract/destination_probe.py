@@ -7,7 +7,7 @@ from enum import Enum
 import msgspec
 
 
-class PromiseBasis(Enum):
+class EnforcedBy(Enum):
     """The party that enforces a guarantee: the store itself, only Haulback, or neither."""
 
     STORE = "STORE"
@@ -39,5 +39,5 @@ class StoreProbe(msgspec.Struct, omit_defaults=True, kw_only=True):
     clockOffset: int | None = None
     mayReplace: bool | None = None
     mayDelete: bool | None = None
-    appendOnly: PromiseBasis | None = None
-    immutable: PromiseBasis | None = None
+    appendOnly: EnforcedBy | None = None
+    immutable: EnforcedBy | None = None

@@ -55,7 +55,7 @@ class NodeConfig(PolicyRecord, kw_only=True):
     windows: dict[str, int] = {}
 
 
-class Invitation(msgspec.Struct):
+class EnrolmentToken(msgspec.Struct):
     """An enrolment token of a node."""
 
     token: str

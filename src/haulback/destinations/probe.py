@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from haulback.clock import Clock, SystemClock
-from haulback.contract.destination_probe import PromiseBasis, StoreProbe
+from haulback.contract.destination_probe import EnforcedBy, StoreProbe
 from haulback.destinations.pass_through import innermost
 from haulback.destinations.protocol import IDENTITY, Lockable, ObjectStore, Probeable
 from haulback.destinations.store_retries import Retrying
@@ -83,7 +83,7 @@ def _probed(store: Probeable, corner: Probeable, clock: Clock) -> StoreProbe:
     holds = isinstance(store, Lockable) and store.holds_locks
     if isinstance(store, Lockable) and holds:
         store.check_lock()
-    result.immutable = PromiseBasis.STORE if holds else PromiseBasis.HAULBACK
+    result.immutable = EnforcedBy.STORE if holds else EnforcedBy.HAULBACK
     return result
 
 
@@ -141,7 +141,7 @@ def _look(corner: Probeable, result: StoreProbe) -> None:
     result.mayReplace = corner.may_replace("b")
     result.mayDelete = [corner.may_delete(name) for name in _MADE].count(True) > 0
     is_kept = not (result.mayReplace or result.mayDelete)
-    result.appendOnly = PromiseBasis.STORE if is_kept else PromiseBasis.HAULBACK
+    result.appendOnly = EnforcedBy.STORE if is_kept else EnforcedBy.HAULBACK
 
 
 def _refuses_second(corner: Probeable) -> bool:

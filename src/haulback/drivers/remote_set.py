@@ -32,7 +32,7 @@ class RemoteSet(Set[str]):
         raise NotImplementedError("a set with a remote membership test cannot be enumerated")
 
 
-class ServedSet:
+class SetServer:
     """Server of a set that offers only a membership test."""
 
     def __init__(self, names: Set[str]) -> None:

@@ -58,7 +58,7 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
         )
     if kind is None or driver not in (None, kind.driver):
         drivers = repr(kind.driver) if kind else ", ".join(repr(known.driver) for known in types)
-        raise Malformed(f"driver: name one of {drivers}", field="driver")
+        raise Malformed(f"driver: {str(driver)[:40]!r} is not one of {drivers}", field="driver")
     return kind
 
 

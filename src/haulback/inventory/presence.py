@@ -39,7 +39,7 @@ class HypervisorScan(NamedTuple):
     shown: int | None = None
 
 
-class Verdict(NamedTuple):
+class MissedMachines(NamedTuple):
     """Guids of machines to record as absent, and of missed machines that still count as present."""
 
     absent: frozenset[str]
@@ -48,7 +48,7 @@ class Verdict(NamedTuple):
 
 def judge(
     present: Set[str], missed: Set[str], doubted: Set[str], *, agrees: bool, unshown: int = 0
-) -> Verdict:
+) -> MissedMachines:
     """Decide which machines that a scan missed are absent; all sets contain machine guids of one
     hypervisor.
 
@@ -64,8 +64,8 @@ def judge(
     fresh, certain = missed - doubted, len(present - doubted)
     lost = max(len(fresh), min(certain, unshown - len(doubted))) if fresh else 0
     if is_credible(lost, certain) and (agrees or not missed & doubted):
-        return Verdict(missed, frozenset())
-    return Verdict(frozenset(), missed)
+        return MissedMachines(missed, frozenset())
+    return MissedMachines(frozenset(), missed)
 
 
 def is_credible(lost: int, of: int) -> bool:

@@ -18,7 +18,7 @@ _LONGEST_MS = 3_000 * DAY_MS  # 29 February is at most eight years away
 _MOST = 25_000  # due times of a timetable that are read: more than the minutes of two weeks
 
 
-class Promise(NamedTuple):
+class BackupTimetable(NamedTuple):
     """A timetable that backs up a machine, with the length of its start window in ms."""
 
     table: Timetable
@@ -65,28 +65,28 @@ def judge(case: MachineCase, now: int) -> Judgement:
     return Judgement(ProtectionState.FAILING if failing else ProtectionState.PROTECTED, due)
 
 
-def rpo_of(promises: Sequence[Promise], now: int) -> int | None:
+def rpo_of(timetables: Sequence[BackupTimetable], now: int) -> int | None:
     """The RPO in ms that timetables imply: their largest future gap plus a start window.
 
     None without a due time.  For a timetable with a single future due time the RPO is the time
     until then.
     """
-    if not promises:
+    if not timetables:
         return None
     # Gaps are measured from the first due time: for backups only in March, the gap begins after the
     # next March.
-    first = min((_first(promise.table, now) for promise in promises), default=now)
-    dues = _dues(promises, now, first + max(_horizon(promise.table) for promise in promises))
+    first = min((_first(item.table, now) for item in timetables), default=now)
+    dues = _dues(timetables, now, first + max(_horizon(item.table) for item in timetables))
     if len(dues) < 2:
-        dues = _dues(promises, now, now + _LONGEST_MS)
+        dues = _dues(timetables, now, now + _LONGEST_MS)
     if not dues:
         return None
     gap = max((later - due for due, later in pairwise(dues)), default=dues[0] - now)
-    return gap + max(promise.window for promise in promises)
+    return gap + max(item.window for item in timetables)
 
 
-def _dues(promises: Sequence[Promise], now: int, until: int) -> list[int]:
-    return list(merge(*(_of_table(promise.table, now, until) for promise in promises)))
+def _dues(timetables: Sequence[BackupTimetable], now: int, until: int) -> list[int]:
+    return list(merge(*(_of_table(item.table, now, until) for item in timetables)))
 
 
 def _first(table: Timetable, now: int) -> int:

@@ -128,7 +128,7 @@ class BackupSource(NamedTuple):
         return since is not None and now - since < self.spared_days * DAY_MS
 
 
-class Ruling(NamedTuple):
+class AppliedTerms(NamedTuple):
     """The terms that apply to a backup: one or two; the backup stays if one of them keeps it.
 
     `is_living`: the rule of the backup exists.  `waits`: the terms await a user's confirmation.
@@ -152,21 +152,21 @@ class RetentionVerdict(msgspec.Struct, frozen=True, gc=False):
     reason: RetentionReason
 
 
-RulingOf = Callable[[StoredBackup], Ruling]
+AppliedTermsOf = Callable[[StoredBackup], AppliedTerms]
 
 
 def decide(
-    stored: Iterable[StoredBackup], ruling_of: RulingOf, source: BackupSource, now: int
+    stored: Iterable[StoredBackup], ruling_of: AppliedTermsOf, source: BackupSource, now: int
 ) -> list[RetentionVerdict]:
     """Decide about the stored backups of one machine on one destination at `now` (epoch ms).
 
     The verdicts are in order of time, newest first.  Backups are counted by role and rule.
     """
     ordered = sorted(stored, key=_age_order, reverse=True)
-    rulings = {item.guid: ruling_of(item) for item in ordered}
-    decided = _by_terms(ordered, rulings, now)
+    applied_terms = {item.guid: ruling_of(item) for item in ordered}
+    decided = _by_terms(ordered, applied_terms, now)
     goes = any(reason in _GOING for reason in decided.values())
-    protected = _protected(ordered, rulings, source, now) if goes else {}
+    protected = _protected(ordered, applied_terms, source, now) if goes else {}
     return [
         RetentionVerdict(item, False, reason)
         if (reason := decided[item.guid]) is RetentionReason.WITHIN_LIMITS
@@ -211,7 +211,7 @@ def _held(item: StoredBackup, now: int) -> RetentionReason | None:
 
 
 def _by_terms(
-    ordered: Sequence[StoredBackup], rulings: Mapping[str, Ruling], now: int
+    ordered: Sequence[StoredBackup], applied_terms: Mapping[str, AppliedTerms], now: int
 ) -> dict[str, RetentionReason]:
     """The reason that the retention terms give for each backup, before locks, marks and uses."""
     groups: dict[tuple[str, str], list[StoredBackup]] = defaultdict(list)
@@ -219,13 +219,13 @@ def _by_terms(
         groups[item.role, item.rule or ""].append(item)
     result: dict[str, RetentionReason] = {}
     for group in groups.values():
-        _judge(group, rulings, now, result)
+        _judge(group, applied_terms, now, result)
     return result
 
 
 def _judge(
     group: Sequence[StoredBackup],
-    rulings: Mapping[str, Ruling],
+    applied_terms: Mapping[str, AppliedTerms],
     now: int,
     result: dict[str, RetentionReason],
 ) -> None:
@@ -236,12 +236,12 @@ def _judge(
         if item.hint == "TO_REMOVE":
             result[item.guid] = RetentionReason.MARKED
             continue
-        ruling = rulings[item.guid]
-        if ruling.waits:
+        applied = applied_terms[item.guid]
+        if applied.waits:
             result[item.guid] = RetentionReason.WAITS
             continue
         reason = RetentionReason.WITHIN_LIMITS
-        for terms in ruling.terms:
+        for terms in applied.terms:
             if id(terms) not in chosen:
                 chosen[id(terms)] = keeps.chosen(group, terms.keeps, terms.zone, _PERIODS)
             reason = chosen[id(terms)].get(item.guid) or _limited(
@@ -279,7 +279,10 @@ def _limited(item: StoredBackup, rank: int, terms: Terms, now: int) -> Retention
 
 
 def _protected(
-    ordered: Sequence[StoredBackup], rulings: Mapping[str, Ruling], source: BackupSource, now: int
+    ordered: Sequence[StoredBackup],
+    applied_terms: Mapping[str, AppliedTerms],
+    source: BackupSource,
+    now: int,
 ) -> dict[str, RetentionReason]:
     """Backups that stay against their terms, by role: the last good and the only proven backup.
 
@@ -297,8 +300,8 @@ def _protected(
             unmarked = (item for item in items if item.hint != "TO_REMOVE")
             result |= dict.fromkeys(_best(unmarked), RetentionReason.ABSENT_MACHINE)
         if source.present:
-            last = _last_of_rules(items, rulings)
-            last += _best_unmarked([item for item in items if rulings[item.guid].keep_last])
+            last = _last_of_rules(items, applied_terms)
+            last += _best_unmarked([item for item in items if applied_terms[item.guid].keep_last])
             result |= dict.fromkeys(last, RetentionReason.LAST_GOOD)
     return result
 
@@ -324,13 +327,15 @@ def _best(items: Iterable[StoredBackup]) -> list[str]:
     return best
 
 
-def _last_of_rules(items: Iterable[StoredBackup], rulings: Mapping[str, Ruling]) -> list[str]:
+def _last_of_rules(
+    items: Iterable[StoredBackup], applied_terms: Mapping[str, AppliedTerms]
+) -> list[str]:
     """The newest good backup of each existing rule that keeps its last backup."""
     last: dict[str, str] = {}
     for item in items:
         if item.rule is None or item.rule in last or not item.counts:
             continue
-        ruling = rulings[item.guid]
-        if ruling.is_living and ruling.keep_last:
+        applied = applied_terms[item.guid]
+        if applied.is_living and applied.keep_last:
             last[item.rule] = item.guid
     return list(last.values())

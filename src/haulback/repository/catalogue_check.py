@@ -13,7 +13,7 @@ Expected = Callable[[], Iterable[str]]  # guids of the backups that are PRESENT 
 _NAMED = 20  # number of guids that an error message lists
 
 
-class Agreement(NamedTuple):
+class CatalogueComparison(NamedTuple):
     """Guids of all manifests on the destination, and of the backups that the catalogue does not
     know.
 
@@ -27,7 +27,7 @@ class Agreement(NamedTuple):
 
 def agree(
     repository: Repository, expected: Expected | None, given_up: Iterable[str] = ()
-) -> Agreement:
+) -> CatalogueComparison:
     """Check that every expected backup is listed and that its manifest opens.
 
     Raises Missing, with the guids in its details, and Damaged when the last roll cannot be read.
@@ -53,7 +53,7 @@ def agree(
     unreadable = {backup: p for backup, p in unreadable.items() if backup not in missing}
     if missing or unreadable:
         raise Missing(_message(missing, unreadable), sorted(missing), unreadable)
-    return Agreement(listed, unknown if expected else frozenset(), lost)
+    return CatalogueComparison(listed, unknown if expected else frozenset(), lost)
 
 
 def _problem(repository: Repository, backup: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from haulback.contract.space import MACHINES_TOLD, MachineSpace, SpaceUsage
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import pending_deletes
-from haulback.repository.catalogue_check import Agreement, Expected, agree
+from haulback.repository.catalogue_check import CatalogueComparison, Expected, agree
 from haulback.repository.compaction import CompactionPlan, Copier, plan_compaction
 from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import record_findings
@@ -186,7 +186,7 @@ class _CleanUp:
         self._repository.rolls.sweep()
         return self._cleaned
 
-    def _forget(self, agreed: Agreement) -> None:
+    def _forget(self, agreed: CatalogueComparison) -> None:
         """Delete the backups that the order names; the roll then lists the backups that remain."""
         self._cleaned.kept_locked = self._locked_backups({*agreed.lost, *self._orders.forget})
         gone = {*agreed.lost, *self._orders.forget} - set(self._cleaned.kept_locked)

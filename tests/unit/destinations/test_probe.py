@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from haulback.contract.destination_probe import PromiseBasis
+from haulback.contract.destination_probe import EnforcedBy
 from haulback.destinations.folder import Folder
 from haulback.destinations.probe import CREATES, probe, probe_again
 from haulback.destinations.protocol import IDENTITY
@@ -51,7 +51,7 @@ def test_a_bucket_is_probed_and_empty_afterwards():
     assert (seen.exclusiveCreate, seen.creates, seen.winners) == (True, CREATES, 1)
     assert (seen.ranges, seen.listsWrites, seen.multipart) == (True, True, True)
     assert (seen.mayReplace, seen.mayDelete, seen.links) == (True, True, None)
-    assert seen.appendOnly is PromiseBasis.HAULBACK
+    assert seen.appendOnly is EnforcedBy.HAULBACK
     assert abs(seen.clockOffset or 0) < 5000
     assert keys(bucket) == []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from haulback.contract.destination_probe import PromiseBasis
+from haulback.contract.destination_probe import EnforcedBy
 from haulback.destinations.probe import probe
 from haulback.destinations.s3 import S3
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound
@@ -241,7 +241,7 @@ def test_a_sweep_removes_objects_of_a_probe_after_their_lock(is_held: bool):
 def test_the_probe_tells_that_the_store_keeps_the_lock():
     seen = probe(opened(locked_bucket(), "probed"))
     assert seen
-    assert seen.immutable is PromiseBasis.STORE
+    assert seen.immutable is EnforcedBy.STORE
 
 
 def suspended() -> str:

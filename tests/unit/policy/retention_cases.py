@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from haulback.policy.retention import BackupSource, Limits, Ruling, StoredBackup, Terms
+from haulback.policy.retention import AppliedTerms, BackupSource, Limits, StoredBackup, Terms
 from haulback.units import DAY_MS
 from tests.unit.policy.stored_backups import location
 
@@ -26,8 +26,8 @@ class History:
     source: BackupSource
     now: int
 
-    def ruling(self, item: StoredBackup) -> Ruling:
-        return Ruling((self.terms[item.rule],), is_living=item.rule in ("a", "b"))
+    def applied(self, item: StoredBackup) -> AppliedTerms:
+        return AppliedTerms((self.terms[item.rule],), is_living=item.rule in ("a", "b"))
 
 
 def history(seed: int) -> History:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from haulback.contract.destinations import Retention
-from haulback.policy.retention import BackupSource, Ruling, StoredBackup, decide
+from haulback.policy.retention import AppliedTerms, BackupSource, StoredBackup, decide
 from haulback.policy.terms import of_destination
 from haulback.units import DAY_MS
 
@@ -39,11 +39,11 @@ def surplus(
     by_entity: dict[str, list[StoredBackup]] = defaultdict(list)
     for item in stored:
         by_entity[item.entity].append(item)
-    ruling = Ruling((of_destination(settings),))
+    applied = AppliedTerms((of_destination(settings),))
     result: list[str] = []
     days = settings.keepLastBackupOfAbsentDays
     for entity, items in by_entity.items():
         machine = sources[entity]._replace(spared_days=days)
-        verdicts = decide(items, lambda _: ruling, machine, now)
+        verdicts = decide(items, lambda _: applied, machine, now)
         result += [verdict.location.guid for verdict in verdicts if verdict.goes]
     return result

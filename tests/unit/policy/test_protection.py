@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from haulback.contract.protection import ProtectionState
 from haulback.policy import protection
-from haulback.policy.protection import MachineCase, Promise, judge, rpo_of
+from haulback.policy.protection import BackupTimetable, MachineCase, judge, rpo_of
 from haulback.policy.timetable import LAST, Cron, Daily, Days, Interval, Timetable, due_times
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -45,27 +45,30 @@ def nightly(*weekdays: int, hour: float = 22, zone: ZoneInfo = UTC_ZONE) -> Time
     ],
 )  # fmt: skip
 def test_schedules_promise_their_largest_gap_and_a_start_window(tables, gap):
-    assert rpo_of([Promise(table, WINDOW) for table in tables], NOW) == gap + WINDOW
+    assert rpo_of([BackupTimetable(table, WINDOW) for table in tables], NOW) == gap + WINDOW
 
 
 def test_the_longest_start_window_counts_and_no_schedule_promises_nothing():
-    assert rpo_of([Promise(nightly(), HOUR), Promise(nightly(), 2 * HOUR)], NOW) == DAY + 2 * HOUR
+    assert (
+        rpo_of([BackupTimetable(nightly(), HOUR), BackupTimetable(nightly(), 2 * HOUR)], NOW)
+        == DAY + 2 * HOUR
+    )
     assert rpo_of([], NOW) is None
 
 
 def test_the_day_on_which_the_clock_is_set_back_promises_an_hour_more():
     october = int(datetime(2026, 10, 20, tzinfo=UTC).timestamp() * 1000)
-    assert rpo_of([Promise(nightly(zone=BERLIN), 0)], october) == DAY + HOUR
+    assert rpo_of([BackupTimetable(nightly(zone=BERLIN), 0)], october) == DAY + HOUR
 
 
 def test_a_day_that_comes_once_in_four_years_is_a_promise_as_well():
     leap = Timetable(Cron("0 0 29 2 *"), UTC_ZONE)
-    assert rpo_of([Promise(leap, 0)], NOW) == 1461 * DAY
+    assert rpo_of([BackupTimetable(leap, 0)], NOW) == 1461 * DAY
 
 
 def test_backups_in_one_month_of_the_year_promise_the_gap_behind_the_coming_ones():
     march = Timetable(Cron("0 10 * 3 *"), UTC_ZONE)
-    assert rpo_of([Promise(march, 0)], NOW) == 336 * DAY  # with 29 February 2028
+    assert rpo_of([BackupTimetable(march, 0)], NOW) == 336 * DAY  # with 29 February 2028
 
 
 tables = st.builds(
@@ -79,7 +82,7 @@ tables = st.builds(
 @given(st.lists(tables, min_size=1, max_size=3), st.integers(0, 14 * DAY))
 def test_a_machine_that_is_backed_up_at_each_due_time_is_never_late(chosen, shift):
     now = NOW + shift
-    rpo = rpo_of([Promise(table, 0) for table in chosen], now)
+    rpo = rpo_of([BackupTimetable(table, 0) for table in chosen], now)
     dues = sorted({due.at for table in chosen for due in due_times(table, now, now + 14 * DAY)})
     for last, later in pairwise(dues):
         case = MachineCase(
@@ -125,17 +128,17 @@ def test_a_backup_that_is_tried_again_does_not_fail_its_machine_yet():
 
 
 def test_a_promise_looks_two_weeks_ahead_and_not_to_the_next_change_of_the_clock():
-    assert rpo_of([Promise(nightly(zone=BERLIN), 0)], NOW) == DAY
+    assert rpo_of([BackupTimetable(nightly(zone=BERLIN), 0)], NOW) == DAY
 
 
 def test_a_single_due_time_promises_the_time_until_then():
     fifth_sunday_of_february = Timetable(Cron("0 0 * 2 0#5"), UTC_ZONE)
     due = int(datetime(2032, 2, 29, tzinfo=UTC).timestamp() * 1000)
-    assert rpo_of([Promise(fifth_sunday_of_february, HOUR)], NOW) == due - NOW + HOUR
+    assert rpo_of([BackupTimetable(fifth_sunday_of_february, HOUR)], NOW) == due - NOW + HOUR
 
 
 def test_every_minute_of_a_year_is_a_promise_of_a_minute():
-    assert rpo_of([Promise(Timetable(Cron("* * * * *"), UTC_ZONE), 0)], NOW) == 60_000
+    assert rpo_of([BackupTimetable(Timetable(Cron("* * * * *"), UTC_ZONE), 0)], NOW) == 60_000
 
 
 def test_a_machine_is_late_after_its_rpo_and_not_at_it():
@@ -160,5 +163,5 @@ def test_the_rpo_of_a_frequent_schedule_reads_a_bounded_number_of_due_times(monk
     monkeypatch.setattr(protection, "due_times", counted)
     minutely = Interval(hours(0), hours(24), timedelta(minutes=1))
     january = Days(months=frozenset({1}))  # whose next gap is eleven months long
-    rpo_of([Promise(Timetable(minutely, UTC_ZONE, january), WINDOW)], NOW)
+    rpo_of([BackupTimetable(Timetable(minutely, UTC_ZONE, january), WINDOW)], NOW)
     assert len(computed) < 30_000  # of the 44,640 minutes of a January

@@ -22,7 +22,7 @@ CASES = shares.cases("retention")
 
 
 def going(told: History) -> set[str]:
-    verdicts = decide(told.backups, told.ruling, told.source, told.now)
+    verdicts = decide(told.backups, told.applied, told.source, told.now)
     assert len(verdicts) == len(told.backups)
     return {verdict.location.guid for verdict in verdicts if verdict.goes}
 

@@ -10,10 +10,10 @@ import pytest
 
 from haulback.policy import keeps
 from haulback.policy.retention import (
+    AppliedTerms,
     BackupSource,
     Limits,
     RetentionReason,
-    Ruling,
     StoredBackup,
     Terms,
     decide,
@@ -27,9 +27,9 @@ NOTHING = Terms(others=False, keep_last=False)
 
 
 def reasons(
-    stored: list[StoredBackup], terms: Terms = NOTHING, source: BackupSource = GONE, **ruling: Any
+    stored: list[StoredBackup], terms: Terms = NOTHING, source: BackupSource = GONE, **applied: Any
 ) -> dict[str, tuple[bool, str]]:
-    verdicts = decide(stored, lambda _: Ruling((terms,), **ruling), source, NOW)
+    verdicts = decide(stored, lambda _: AppliedTerms((terms,), **applied), source, NOW)
     return {verdict.location.guid: (verdict.goes, verdict.reason.name) for verdict in verdicts}
 
 
@@ -94,17 +94,19 @@ def test_a_backup_waits_while_the_retention_of_its_rule_does_unless_a_user_marke
 
 def test_a_backup_stays_when_either_of_two_terms_keeps_the_backup():
     pairs = [(Terms(), NOTHING), (NOTHING, Terms()), (NOTHING, NOTHING)]
-    told = [decide([location("a")], lambda _, two=two: Ruling(two), GONE, NOW) for two in pairs]
+    told = [
+        decide([location("a")], lambda _, two=two: AppliedTerms(two), GONE, NOW) for two in pairs
+    ]
     assert [[verdict.goes for verdict in verdicts] for verdicts in told] == [
         [False],
         [False],
         [True],
     ]
-    assert Ruling((Terms(), NOTHING)).keep_last
-    assert Ruling((NOTHING, Terms())).keep_last
-    assert not Ruling((NOTHING, NOTHING)).keep_last
-    assert not Ruling((Terms(),)).is_living
-    assert not Ruling((Terms(),)).waits
+    assert AppliedTerms((Terms(), NOTHING)).keep_last
+    assert AppliedTerms((NOTHING, Terms())).keep_last
+    assert not AppliedTerms((NOTHING, NOTHING)).keep_last
+    assert not AppliedTerms((Terms(),)).is_living
+    assert not AppliedTerms((Terms(),)).waits
 
 
 def test_the_last_good_backup_of_a_machine_and_of_each_of_its_rules_stays():

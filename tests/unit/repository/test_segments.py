@@ -216,7 +216,7 @@ def named(folder: Path, data: bytes) -> Path:
 
 
 def test_a_segment_that_is_gone_is_told_from_a_damaged_one(tmp_path: Path):
-    with pytest.raises(NotFound, match="ab is gone") as told:
+    with pytest.raises(NotFound, match="ab no longer exists") as told:
         Segment.open(tmp_path / "ab.index", "ab", KEYS)
     assert told.value.details == {"name": "ab"}
     with pytest.raises(Damaged, match=r"ab cannot be read: \[Errno 21\]") as told:

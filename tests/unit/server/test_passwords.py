@@ -66,6 +66,6 @@ def test_a_lost_password_is_set_anew_beside_a_running_server(
     with pytest.raises(NotFound, match="the users are admin"):
         reset_password("ann", database=house_url)
     monkeypatch.setenv("HAULBACK_NEW_PASSWORD", "a")
-    with pytest.raises(Malformed, match="HAULBACK_NEW_PASSWORD: 8 to 1000 characters"):
+    with pytest.raises(Malformed, match="HAULBACK_NEW_PASSWORD: give 8 to 1000 characters"):
         reset_password(database=house_url)
     users.log_in(house.app, "admin", "correct horse battery", "d")

@@ -36,4 +36,4 @@ def test_the_log_of_a_move_names_the_new_place_and_no_secret(
     assert said[0].startswith("the new place of the destination is ")
     assert told in said[0]
     assert "hidden" not in said[0]
-    assert said[1] == "0 expected backups were found"
+    assert said[1] == "0 expected backups found at the new place"

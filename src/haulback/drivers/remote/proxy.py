@@ -13,7 +13,7 @@ from haulback.drivers.remote.new_machines import RemoteNewMachine
 from haulback.drivers.remote.proofs import RemoteBootedMachine
 from haulback.drivers.remote.rpc import HYPERVISOR, PeerConnection
 from haulback.drivers.remote.snapshots import OpenedSnapshot, RemoteSnapshot
-from haulback.drivers.remote_set import ServedSet
+from haulback.drivers.remote_set import SetServer
 from haulback.drivers.source import Source
 from haulback.hypervisor_types import LIBVIRT_BY_SSH
 from haulback.units import MIB
@@ -60,7 +60,7 @@ class RemoteHypervisor:
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
         link = self._link  # object numbers are valid only on the connection that issued them
-        with link.offered(ServedSet(keep)) as names:
+        with link.offered(SetServer(keep)) as names:
             return link.call(HYPERVISOR, "drop_checkpoints", uuid, names, kind=list[str])
 
     def take_snapshot(self, uuid: str, name: str) -> str:
@@ -99,7 +99,7 @@ class RemoteHypervisor:
 
     def sweep(self, alive: Set[str]) -> list[str]:
         link = self._link
-        with link.offered(ServedSet(alive)) as names:
+        with link.offered(SetServer(alive)) as names:
             return link.call(HYPERVISOR, "sweep", names, kind=list[str])
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from haulback.filesystems.parsers.filesystem import Extras
+from haulback.filesystems.parsers.filesystem import FileAttributes
 from haulback.filesystems.records import MOST_ATTRIBUTES, MOST_NAME
 
 _TAGS = {1: "user::", 2: "user:{}:", 4: "group::", 8: "group:{}:", 0x10: "mask::", 0x20: "other::"}
@@ -85,6 +85,8 @@ class AttributeCollector:
         """Record why attributes are missing."""
         self._reason = self._reason or reason
 
-    def extras(self, features: tuple[str, ...]) -> Extras:
+    def extras(self, features: tuple[str, ...]) -> FileAttributes:
         """The collected attributes, and the reason why some are missing."""
-        return Extras(self._attributes, **self._lists, features=features, reason=self._reason)
+        return FileAttributes(
+            self._attributes, **self._lists, features=features, reason=self._reason
+        )

@@ -20,7 +20,7 @@ from haulback.filesystems.parsers.fat import moment
 from haulback.filesystems.parsers.fat_names import DIRECTORY, SLOT, units
 from haulback.filesystems.parsers.filesystem import (
     MOST_DIRECTORY,
-    Extras,
+    FileAttributes,
     FileStatus,
     Run,
     laid,
@@ -122,8 +122,8 @@ class ExFat:
         if offset < written:
             yield offset, written - offset
 
-    def extras(self, node: int) -> Extras:  # noqa: ARG002 - exFAT has none
-        return Extras()
+    def extras(self, node: int) -> FileAttributes:  # noqa: ARG002 - exFAT has none
+        return FileAttributes()
 
     def _name(self, node: int) -> bytes:
         try:

@@ -21,7 +21,7 @@ from haulback.filesystems.parsers.ext_journal import ExtJournal, Replayed
 from haulback.filesystems.parsers.ext_maps import ExtentTree, pointers
 from haulback.filesystems.parsers.filesystem import (
     DAMAGE,
-    Extras,
+    FileAttributes,
     FileStatus,
     Run,
     error_text,
@@ -176,7 +176,7 @@ class Ext:
         if end < size:
             yield end, 0
 
-    def extras(self, node: int) -> Extras:
+    def extras(self, node: int) -> FileAttributes:
         inode, found = self._inode(node), AttributeCollector()
         collect(found, in_inode(inode.tail), self._value)
         if inode.attributes:

@@ -15,7 +15,7 @@ from itertools import repeat
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.clusters import FIRST, Chain, Table
 from haulback.filesystems.parsers.fat_names import DIRECTORY, SLOT, CodePage, names
-from haulback.filesystems.parsers.filesystem import MOST_DIRECTORY, Extras, FileStatus, laid
+from haulback.filesystems.parsers.filesystem import MOST_DIRECTORY, FileAttributes, FileStatus, laid
 from haulback.filesystems.records import FilePiece
 
 _READ_ONLY = 0x01
@@ -80,8 +80,8 @@ class Fat:
         if node != self.root:
             yield offset, size - offset
 
-    def extras(self, node: int) -> Extras:  # noqa: ARG002 - FAT has none
-        return Extras()
+    def extras(self, node: int) -> FileAttributes:  # noqa: ARG002 - FAT has none
+        return FileAttributes()
 
     def _cluster(self, node: int) -> int:
         """First cluster of a file or directory."""

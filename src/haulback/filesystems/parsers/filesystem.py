@@ -62,7 +62,7 @@ class FileStatus(NamedTuple):
         return stat.S_ISREG(self.mode)
 
 
-class Extras(NamedTuple):
+class FileAttributes(NamedTuple):
     """Extended attributes by name, access control lists as text, and features by name.
 
     `reason` says why attributes are missing.
@@ -112,7 +112,7 @@ class FileSystem(Protocol):
         needed.
         """
 
-    def extras(self, node: int) -> Extras:
+    def extras(self, node: int) -> FileAttributes:
         """Extended attributes and features of a node."""
 
 

@@ -15,7 +15,7 @@ from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.fat_names import units
 from haulback.filesystems.parsers.filesystem import (
     DAMAGE,
-    Extras,
+    FileAttributes,
     FileStatus,
     Run,
     error_text,
@@ -158,7 +158,7 @@ class Ntfs:
                 low, high = run.at // unit * unit, -(-(run.at + run.length) // unit) * unit
                 yield low, min(high, end) - low
 
-    def extras(self, node: int) -> Extras:
+    def extras(self, node: int) -> FileAttributes:
         """Named streams as attributes of the user, as ntfs-3g shows them."""
         collected = AttributeCollector()
         for name, stream in self._streams(node).items():

@@ -15,7 +15,7 @@ from haulback.filesystems.parsers.attributes import AttributeCollector
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.checksums import DIFFERS, START, crc32c
 from haulback.filesystems.parsers.filesystem import (
-    Extras,
+    FileAttributes,
     FileStatus,
     Run,
     gathered,
@@ -155,7 +155,7 @@ class Xfs:
             return iter([(0, size)])
         return ranges(self._runs(data, offset, size - offset))
 
-    def extras(self, node: int) -> Extras:
+    def extras(self, node: int) -> FileAttributes:
         inode, found = self._inode(node), AttributeCollector()
         fork = inode.attributes
         if fork and fork.format == _LOCAL:

@@ -18,7 +18,7 @@ from haulback.contract.nodes import (
     DestinationKeys,
     Enrol,
     Enrolled,
-    Invitation,
+    EnrolmentToken,
     NewNode,
     NodeRecord,
     NodeSession,
@@ -177,14 +177,14 @@ def _lost(call: ApiRequest) -> Losses:
     "POST",
     "/nodes/enrolment",
     "Invite a node.",
-    answer=Invitation,
+    answer=EnrolmentToken,
     status=201,
     roles=ADMINS,
     command="node token",
 )
-def invite(call: ApiRequest) -> Invitation:
+def invite(call: ApiRequest) -> EnrolmentToken:
     """Create a token with which one node can enrol within an hour."""
-    return Invitation(nodes.invite(call.app, call.who))
+    return EnrolmentToken(nodes.invite(call.app, call.who))
 
 
 @room(

@@ -55,7 +55,7 @@ class RestoredDatabase(msgspec.Struct):
     epoch: int
 
 
-class NewSite(NamedTuple):
+class RestoredServer(NamedTuple):
     """The location of the restored server: its data folder, and its database ("" for SQLite)."""
 
     data: Path
@@ -71,7 +71,7 @@ Secret = Callable[[CopyHead], bytes]
 Write = Callable[[Path], None]
 
 
-def restore(site: NewSite, write: Write, secret: Secret) -> RestoredDatabase:
+def restore(site: RestoredServer, write: Write, secret: Secret) -> RestoredDatabase:
     """Restore a sealed copy; `write` writes it to a new file, `secret` returns its key.
 
     Raises Conflict for a location in use and for a copy of a newer version; WrongKey; Damaged;
@@ -108,7 +108,7 @@ def _copy_in(draft: Path, write: Write) -> Iterator[Path]:
         copy.unlink(missing_ok=True)
 
 
-def _restored(site: NewSite, copy: Path, secret: Secret) -> RestoredDatabase:
+def _restored(site: RestoredServer, copy: Path, secret: Secret) -> RestoredDatabase:
     with copy.open("rb") as file:
         head, first = read_head(file)
         if done := _completed_before(site.draft, head):
@@ -171,7 +171,7 @@ class _Blocks:
             pass
 
 
-def _completed(site: NewSite, head: CopyHead) -> RestoredDatabase:
+def _completed(site: RestoredServer, head: CopyHead) -> RestoredDatabase:
     """Make the restored files usable: begin a new epoch and the hold, and end all tasks."""
     file = site.draft / head.parts[0].name
     if head.database == database_copy.SQLITE:
@@ -229,7 +229,7 @@ def _end(app: App, sql: Connection, guid: str, why: str) -> None:
         moves.end(task, State.FAILED, f"{why}; submit the task again if it is still needed")
 
 
-def _publish(site: NewSite, lock: Path) -> None:
+def _publish(site: RestoredServer, lock: Path) -> None:
     """Rename the complete folder."""
     for path in site.draft.glob("*.lock"):
         path.unlink()

@@ -12,7 +12,7 @@ from haulback.contract.events import Event, EventKind
 from haulback.contract.protection import ProtectionState
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.inventory.records import Entity, Record
-from haulback.policy.protection import Judgement, MachineCase, Promise, judge, rpo_of
+from haulback.policy.protection import BackupTimetable, Judgement, MachineCase, judge, rpo_of
 from haulback.policy.schedule_times import window_of
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
@@ -113,11 +113,11 @@ def _promise(
         return None
     rpo = record.body.get("rpo")
     if rpo is None:
-        rpo = rpo_of(_promised(known, policy, schedules), now)
+        rpo = rpo_of(_timetables(known, policy, schedules), now)
     return StoredPromise(record.body.get("active", True), rpo)
 
 
-def _promised(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list[Promise]:
+def _timetables(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list[BackupTimetable]:
     """The timetables of the active schedules of the active rules of a policy."""
     rules = {
         rule.guid for rule in known.records.of_kind("rule", policy) if rule.body.get("active", True)
@@ -129,7 +129,7 @@ def _promised(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list
         if rules & fired and makes_backups and schedule.body.get("active", True):
             with suppress(Malformed):  # a schedule of an earlier version that cannot fire
                 table = schedule_clocks.table_of(schedule)
-                result.append(Promise(table, window_of(schedule.body)))
+                result.append(BackupTimetable(table, window_of(schedule.body)))
     return result
 
 

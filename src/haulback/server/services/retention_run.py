@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from haulback.errors import Unavailable
 from haulback.policy.retention import (
+    AppliedTerms,
     RetentionReason,
     RetentionVerdict,
-    Ruling,
     StoredBackup,
     decide,
 )
@@ -64,7 +64,7 @@ def verdicts(
     for entity, items in by_entity.items():
         for item in items:
             item.in_use = item.guid in used
-        yield from decide(items, book.ruling, sources[entity], now)
+        yield from decide(items, book.applied, sources[entity], now)
 
 
 def remove(
@@ -113,8 +113,8 @@ def _unheld(
 ) -> list[StoredBackup]:
     """The backups that would be removed if no retention waited for a confirmation."""
 
-    def ruling(item: StoredBackup) -> Ruling:
-        return book.ruling(item)._replace(waits=False)
+    def applied(item: StoredBackup) -> AppliedTerms:
+        return book.applied(item)._replace(waits=False)
 
     by_entity: dict[str, list[StoredBackup]] = defaultdict(list)
     for item in held:
@@ -124,9 +124,9 @@ def _unheld(
         days = book.spared_days(items[0].destination)
         source = retention.sources(sql, [entity], days)[entity]
         result += [
-            verdict.location for verdict in decide(items, ruling, source, now) if verdict.goes
+            verdict.location for verdict in decide(items, applied, source, now) if verdict.goes
         ]
-    return [item for item in result if book.ruling(item).waits]
+    return [item for item in result if book.applied(item).waits]
 
 
 def carry_out(app: App, check: Check) -> None:

@@ -13,7 +13,7 @@ from haulback.contract.retention import RuleRetention
 from haulback.errors import NotFound
 from haulback.inventory.records import Record
 from haulback.policy import terms as policy_terms
-from haulback.policy.retention import Ruling, StoredBackup, Terms
+from haulback.policy.retention import AppliedTerms, StoredBackup, Terms
 from haulback.server.store import retention, schedule_zones
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -43,7 +43,7 @@ class TermsBook:
         self._made: dict[str, Terms] = {}
         self._destinations: dict[str, Terms] = {}
         self._spared: dict[str, int] = {}
-        self._rulings: dict[tuple[str, str, str | None, str | None], Ruling] = {}
+        self._applied_terms: dict[tuple[str, str, str | None, str | None], AppliedTerms] = {}
 
     def draft_destination(self, guid: str, settings: Retention) -> None:
         """Use these settings of a destination instead of the stored settings."""
@@ -64,7 +64,7 @@ class TermsBook:
         for key, body in retention.terms_of(self._sql, keys).items():
             self._made[key] = msgspec.json.decode(body, type=Terms)
 
-    def ruling(self, item: StoredBackup) -> Ruling:
+    def applied(self, item: StoredBackup) -> AppliedTerms:
         """The terms that apply to a backup.
 
         A backup of an existing rule has the rule's present settings for the destination.  A backup
@@ -73,11 +73,11 @@ class TermsBook:
         A rule without settings uses those of its destination.
         """
         key = (item.destination, item.role, item.rule, item.terms)
-        if key not in self._rulings:
-            self._rulings[key] = self._ruling(item)
-        return self._rulings[key]
+        if key not in self._applied_terms:
+            self._applied_terms[key] = self._applied(item)
+        return self._applied_terms[key]
 
-    def _ruling(self, item: StoredBackup) -> Ruling:
+    def _applied(self, item: StoredBackup) -> AppliedTerms:
         rule = self.rule(item.rule) if item.rule else None
         made = self._made.get(item.terms or "")
         present = self._of_destination(item.destination)
@@ -86,14 +86,14 @@ class TermsBook:
             settings = policy_terms.of_role(rule.body, item.role, item.destination)
             if settings is None:
                 waits = held and rule.guid not in self._drafts
-                return Ruling((present,), is_living=True, waits=waits)
+                return AppliedTerms((present,), is_living=True, waits=waits)
             own = policy_terms.of_rule(settings, self.zone(rule.guid, settings))
             waits = rule.guid in self._waiting and rule.guid not in self._drafts
-            return Ruling((own,), is_living=True, waits=waits)
+            return AppliedTerms((own,), is_living=True, waits=waits)
         waits = held and made is None
         if item.rule:
-            return Ruling((made or present,), waits=waits)
-        return Ruling((made, present) if made else (present,), waits=waits)
+            return AppliedTerms((made or present,), waits=waits)
+        return AppliedTerms((made, present) if made else (present,), waits=waits)
 
     def owner(self, item: StoredBackup) -> str:
         """The guid of the rule or destination whose present settings apply to a backup."""

@@ -12,7 +12,7 @@ from haulback.errors import Conflict
 from haulback.inventory.ledger import AlarmChanges, NewDestinationLocation
 from haulback.server.store import events, given_up_keys, node_groups, pins, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.space import SpaceBook
+from haulback.server.store.space import SpaceRecords
 from haulback.units import size
 from haulback.wire import Named
 
@@ -24,7 +24,7 @@ class DestinationLedger:
 
     def __init__(self, sql: sa.Connection, now: int, alarms: AlarmChanges) -> None:
         self._sql, self._now = sql, now
-        self._book = SpaceBook(sql, alarms, now)
+        self._book = SpaceRecords(sql, alarms, now)
 
     def initialised(self, destination: str, repository: str) -> None:
         table = tables.destination

@@ -59,7 +59,7 @@ class KnownSpace(NamedTuple):
 NOTHING_KNOWN = KnownSpace()
 
 
-class SpaceBook:
+class SpaceRecords:
     """The space of destinations on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, alarms: AlarmChanges, now: int) -> None:

@@ -21,7 +21,7 @@ from haulback.errors import Conflict, Damaged, Fenced, Malformed, WrongKey
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import database_restore, database_stream, node_tasks
 from haulback.server.services import tasks as task_service
-from haulback.server.services.database_restore import NewSite, restore
+from haulback.server.services.database_restore import RestoredServer, restore
 from haulback.server.store import epoch, hold, nodes, tables
 from haulback.server.store.engine import RESTORING, open_store, peek, sqlite_url
 from haulback.server.store.schema import known_schemas
@@ -54,23 +54,25 @@ def copied(home: House) -> bytes:
 
 
 @pytest.fixture
-def site(home: House, tmp_path: Path, request: pytest.FixtureRequest) -> NewSite:
+def site(home: House, tmp_path: Path, request: pytest.FixtureRequest) -> RestoredServer:
     database = ""
     if not home.app.store.is_sqlite:
         database = databases.new_database(request.getfixturevalue("cluster"), uuid.uuid4().hex)
-    return NewSite(tmp_path / "new", database)
+    return RestoredServer(tmp_path / "new", database)
 
 
-def into(site: NewSite, data: bytes, secret: bytes = SECRET) -> database_restore.RestoredDatabase:
+def into(
+    site: RestoredServer, data: bytes, secret: bytes = SECRET
+) -> database_restore.RestoredDatabase:
     return restore(site, lambda path: path.write_bytes(data) and None, lambda _: secret)
 
 
-def url(site: NewSite) -> str:
+def url(site: RestoredServer) -> str:
     return site.database or sqlite_url(site.data)
 
 
 @pytest.fixture
-def reopened(site: NewSite, home: House) -> Iterator[Any]:
+def reopened(site: RestoredServer, home: House) -> Iterator[Any]:
     """A function that opens the restored database as a house."""
     opened: list[House] = []
 
@@ -87,7 +89,7 @@ def reopened(site: NewSite, home: House) -> Iterator[Any]:
 
 
 def test_a_restored_server_is_held_and_has_ended_what_was_going_on(
-    home: House, site: NewSite, reopened: Any
+    home: House, site: RestoredServer, reopened: Any
 ):
     node = home.node()
     [running] = home.export(home.entities[0])
@@ -110,7 +112,9 @@ def test_a_restored_server_is_held_and_has_ended_what_was_going_on(
     assert {(row.status, row.gone) for row in rows} == {("FAILED", True)}
 
 
-def test_an_attempt_of_an_earlier_epoch_reports_nothing(home: House, site: NewSite, reopened: Any):
+def test_an_attempt_of_an_earlier_epoch_reports_nothing(
+    home: House, site: RestoredServer, reopened: Any
+):
     zombie = home.node()
     [task] = home.submit("verify", {"backupDestinations": [home.destination.guid]})
     home.take(zombie, task)
@@ -136,7 +140,7 @@ def _members(node: Any) -> dict[str, Any]:
 
 
 @on_sqlite
-def test_a_wrong_key_restores_nothing(home: House, site: NewSite):
+def test_a_wrong_key_restores_nothing(home: House, site: RestoredServer):
     with pytest.raises(WrongKey, match="check that the kit or key file belongs"):
         into(site, copied(home), b"x" * 32)
     assert not site.data.exists()
@@ -145,7 +149,7 @@ def test_a_wrong_key_restores_nothing(home: House, site: NewSite):
 @on_sqlite
 @pytest.mark.parametrize("change", ["cut", "damage", "no copy"])
 def test_a_damaged_copy_restores_nothing_and_a_good_one_does_afterwards(
-    home: House, site: NewSite, change: str
+    home: House, site: RestoredServer, change: str
 ):
     data = copied(home)
     broken = {
@@ -160,7 +164,7 @@ def test_a_damaged_copy_restores_nothing_and_a_good_one_does_afterwards(
 
 
 @on_sqlite
-def test_a_copy_of_a_newer_version_names_the_remedy(home: House, site: NewSite):
+def test_a_copy_of_a_newer_version_names_the_remedy(home: House, site: RestoredServer):
     newest = f'"schema":"{known_schemas()[0]}"'.encode()
     data = copied(home).replace(newest, b'"schema":"9999"', 1)
     with pytest.raises(Conflict, match="install that Haulback, or a newer one"):
@@ -168,11 +172,11 @@ def test_a_copy_of_a_newer_version_names_the_remedy(home: House, site: NewSite):
     assert not site.data.exists()
 
 
-def test_a_copy_goes_into_a_database_of_its_kind_only(home: House, site: NewSite):
+def test_a_copy_goes_into_a_database_of_its_kind_only(home: House, site: RestoredServer):
     data = copied(home)
     other = "" if site.database else "postgresql://localhost/haulback"
     with pytest.raises(Malformed, match="--database"):
-        into(NewSite(site.data, other), data)
+        into(RestoredServer(site.data, other), data)
     site.data.mkdir()
     (site.data / "file").touch()
     with pytest.raises(Conflict, match="is not empty; name a new folder"):
@@ -182,7 +186,7 @@ def test_a_copy_goes_into_a_database_of_its_kind_only(home: House, site: NewSite
 @pytest.mark.parametrize(
     "house_url", [pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
 )
-def test_a_postgresql_database_that_holds_tables_is_left_alone(home: House, site: NewSite):
+def test_a_postgresql_database_that_holds_tables_is_left_alone(home: House, site: RestoredServer):
     data = copied(home)
     open_store(site.database).close()
     with pytest.raises(Conflict, match="holds tables already"):
@@ -191,7 +195,7 @@ def test_a_postgresql_database_that_holds_tables_is_left_alone(home: House, site
 
 
 def test_a_restore_that_dies_anywhere_leaves_nothing_half_done_and_can_be_repeated(
-    home: House, site: NewSite
+    home: House, site: RestoredServer
 ):
     data = copied(home)
     lines = _lines_until_the_end(site, data)
@@ -206,17 +210,17 @@ def test_a_restore_that_dies_anywhere_leaves_nothing_half_done_and_can_be_repeat
         _check_held(fresh)
 
 
-def _beside(site: NewSite, number: int) -> NewSite:
+def _beside(site: RestoredServer, number: int) -> RestoredServer:
     """Another location for a restore, with a separate database."""
     data = site.data.with_name(f"new{number}")
     if not site.database:
-        return NewSite(data)
+        return RestoredServer(data)
     name = site.database.partition("@/")[2].partition("?")[0]
     cluster = site.database.replace(name, "{database}", 1)
-    return NewSite(data, databases.new_database(cluster, uuid.uuid4().hex))
+    return RestoredServer(data, databases.new_database(cluster, uuid.uuid4().hex))
 
 
-def _check_nothing_half_done(site: NewSite) -> None:
+def _check_nothing_half_done(site: RestoredServer) -> None:
     """No server opens a location whose restore has not ended, or the restore is complete and
     held.
     """
@@ -233,7 +237,7 @@ def _check_nothing_half_done(site: NewSite) -> None:
                     assert hold.is_held(sql)
 
 
-def _check_held(site: NewSite) -> None:
+def _check_held(site: RestoredServer) -> None:
     store = open_store(url(site))
     with store.read() as sql:
         assert hold.is_held(sql)
@@ -241,12 +245,12 @@ def _check_held(site: NewSite) -> None:
     store.close()
 
 
-def _died(site: NewSite, data: bytes, at: int) -> bool:
+def _died(site: RestoredServer, data: bytes, at: int) -> bool:
     """Restore in a process that dies at a line; returns whether it died there."""
     return _in_child(lambda: _restore_until(site, data, at)) == 9
 
 
-def _lines_until_the_end(site: NewSite, data: bytes) -> int:
+def _lines_until_the_end(site: RestoredServer, data: bytes) -> int:
     """The number of lines that a whole restore executes."""
     other, note = _beside(site, 0), site.data.with_name("lines")
     work = lambda: note.write_text(str(_restore_until(other, data, 1 << 60)))  # noqa: E731
@@ -267,7 +271,7 @@ def _in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _restore_until(site: NewSite, data: bytes, at: int) -> int:
+def _restore_until(site: RestoredServer, data: bytes, at: int) -> int:
     """Restore, and die at the line number `at` of the restore's own files; returns their number."""
     count = 0
 
