@@ -39,8 +39,8 @@ def test_a_type_is_chosen_by_its_name_or_by_its_driver_and_is_a_folder_else():
     [
         ("TAPE", None, "type", "'TAPE' is not one of FILESYSTEM, ATTIC"),
         ("x" * 5000, None, "type", "is not one of"),
-        (None, "s3", "driver", "only 'folder', 'attic' is known"),
-        ("ATTIC", "folder", "driver", "only 'attic' is known"),
+        (None, "s3", "driver", "driver: name one of 'folder', 'attic'"),
+        ("ATTIC", "folder", "driver", "driver: name one of 'attic'"),
     ],
 )
 def test_a_type_that_is_not_declared_is_refused(name, driver, field, told):
@@ -190,7 +190,7 @@ def test_a_value_that_no_store_can_have_is_refused(kind, whole, field, values):
 def test_two_rates_for_one_time_are_refused(kind, whole):
     for text in ("08:00,2M 08:00,3M", "08:00,off 19:00,1M 08:00,off"):
         for check in (checked, moved, lambda kind, given: changed(kind, given, whole)):
-            with pytest.raises(Malformed, match="^bandwidth: 08:00 has several rates") as caught:
+            with pytest.raises(Malformed, match="bandwidth: 08:00 has several rates") as caught:
                 check(kind, whole | {"bandwidth": text})
             assert caught.value.details["field"] == "bandwidth"
     assert checked(kind, whole | {"bandwidth": "08:00,2M 19:00,2M"})
