@@ -39,8 +39,8 @@ def test_a_type_is_chosen_by_its_name_or_by_its_driver_and_is_a_folder_else():
     [
         ("TAPE", None, "type", "'TAPE' is not one of FILESYSTEM, ATTIC"),
         ("x" * 5000, None, "type", "is not one of"),
-        (None, "s3", "driver", "driver: name one of 'folder', 'attic'"),
-        ("ATTIC", "folder", "driver", "driver: name one of 'attic'"),
+        (None, "s3", "driver", "only 'folder', 'attic' is known"),
+        ("ATTIC", "folder", "driver", "only 'attic' is known"),
     ],
 )
 def test_a_type_that_is_not_declared_is_refused(name, driver, field, told):
