@@ -96,7 +96,7 @@ def test_a_set_that_rots_is_named_and_the_next_one_is_whole(repository: Reposito
 
 
 def chain(repository: Repository, count: int = 4) -> None:
-    """One whole set, and sets of changes of which each records a further backup."""
+    """Store a whole set, and sets of changes that each add a backup."""
     for number in range(count):
         items = (item(name) for name in "abcdef"[: number + 1])
         write(repository, *items, at=NOW + number)
