@@ -104,6 +104,25 @@ def test_a_rotten_pack_is_found_by_a_restore_and_healed_by_the_next_backup(site:
     assert alarms(site) == set()
 
 
+def lines(site: Site, task: dict[str, Any], word: str) -> list[str]:
+    """The lines of a task's log with a word."""
+    log = site.api.get(f"/tasks/{task['guid']}/log")
+    return [line["text"] for line in log if word in line["text"]]
+
+
+def test_a_log_names_a_damaged_object_once(site: Site):
+    old = site.backed_up(add_machine(site, "web", 2))["guid"]
+    pack = packs(site)[-1]
+    flip(pack, 70_000)
+    for damage in ("flip", "loss"):
+        if damage == "loss":
+            pack.unlink()
+        restore, check = restored(site, old), work(site, "verify")
+        for task in (restore, check):
+            assert len(lines(site, task, "damaged: packs/")) == 1
+            assert len(lines(site, task, f"backup {old} lacks data of root (")) == 1
+
+
 def test_damage_that_nobody_has_met_is_found_by_verify_and_stored_anew(site: Site):
     machine = add_machine(site, "web", 2)
     old = site.backed_up(machine)["guid"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -61,7 +62,12 @@ def open_store(location: Path | None, options: StoreOptions) -> ObjectStore:
 
 def _opened(kind: DestinationType, given: JsonMapping) -> ObjectStore:
     settings = checked(kind, given)
-    return open_destination(kind.driver, settings.plain | settings.secrets, _OWNER)
+    return open_destination(kind.driver, settings.plain | settings.secrets, _OWNER, _tell)
+
+
+def _tell(text: str) -> None:
+    """Print the reason of a repeated request, because a store may be silent for minutes."""
+    print(text, file=sys.stderr)
 
 
 def _read(file: Path) -> JsonObject:

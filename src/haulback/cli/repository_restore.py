@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import Parameter
 
+from haulback import units
 from haulback.cli import repository_care
 from haulback.cli.output import moment, show, size, text
 from haulback.cli.repository import KeyFile, Kit, app, key_of_options
@@ -22,12 +23,12 @@ from haulback.cli.repository_location import FOLDER, StoreOptions, open_store
 from haulback.cli.stored_backups import backup_named, readable
 from haulback.contract.restores import Allocation
 from haulback.drivers.capabilities import MachineTarget, capability
-from haulback.drivers.hypervisor import Machine, MachineSource
+from haulback.drivers.hypervisor import Machine, MachineDisk, MachineSource
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt import firmware
 from haulback.drivers.registry import open_hypervisor
 from haulback.durable_files import write_private
-from haulback.errors import Damaged, Malformed, NotFound
+from haulback.errors import Damaged, Malformed, NotFound, OutOfSpace
 from haulback.hypervisor_types import IMAGE_FOLDER, LIBVIRT, OWN_SERVER
 from haulback.ids import new_guid
 from haulback.libvirt_xml import XML
@@ -38,6 +39,7 @@ from haulback.transfer.restore import (
     RestoreServices,
     RestoreTarget,
     import_machine,
+    wanted_of,
 )
 from haulback.wire import JsonObject
 
@@ -95,6 +97,11 @@ class NewMachineOptions:
             )
         self.to.mkdir(parents=True, exist_ok=True)
         return open_hypervisor(IMAGE_FOLDER.driver, {"path": str(self.to.absolute())})
+
+    @property
+    def images(self) -> Path:
+        """The folder below which the images are written."""
+        return self.to or self.storage
 
 
 _NOWHERE = NewMachineOptions()
@@ -185,6 +192,7 @@ def _made(
         allocate=wanted.allocation and wanted.allocation is Allocation.PREALLOCATED,
         skip=frozenset(wanted.without or ()),
     )
+    _check_space(wanted_of(manifest, target).disks, wanted.images)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         host = capability(machines, MachineTarget)
         made = import_machine(repository, manifest, host, target, RestoreServices(pool))
@@ -193,6 +201,40 @@ def _made(
     if isinstance(machines, ImageFolder):
         _describe(manifest, machines.folder_of(made.machine.uuid))
     return made.machine
+
+
+def _check_space(disks: Sequence[MachineDisk], folder: Path) -> None:
+    """Print a warning if thin disks may not fit into a folder.
+
+    Raises OutOfSpace if the disks whose whole space is reserved do not fit.
+    """
+    free = _free(folder)
+    if free is None:
+        return
+    reserved = sum(disk.size for disk in disks if disk.allocate)
+    if reserved > free:
+        raise OutOfSpace(
+            f"{folder} has {units.size(free)} free, and the preallocated disks need "
+            f"{units.size(reserved)}: free some space, name another target, or use "
+            "--allocation sparse"
+        )
+    whole = sum(disk.size for disk in disks)
+    if whole > free:
+        print(
+            f"{folder} has {units.size(free)} free, and the disks have {units.size(whole)}: the "
+            "restore ends with an error if their data does not fit",
+            file=sys.stderr,
+        )
+
+
+def _free(folder: Path) -> int | None:
+    """Free bytes for this user, None if the file system does not tell."""
+    try:
+        space = os.statvfs(folder)
+    except OSError:  # the driver of the target names the error
+        return None
+    blocks = space.f_bavail if os.geteuid() else space.f_bfree
+    return blocks * space.f_frsize if space.f_blocks else None
 
 
 def _describe(manifest: Manifest, folder: Path) -> None:

@@ -16,7 +16,7 @@ from msgspec.structs import fields
 
 SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
 _FOLDER, _SECRET, _DELETING = "folder", "secret", "deleting"
-_TUNABLE, _PLACE, _LINES = "tunable", "place", "lines"
+_TUNABLE, _PLACE, _LINES, _TIMES = "tunable", "place", "lines", "times"
 _PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _HOST = r"([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]{2,45}\])"  # a name, an address, or an IPv6 address
 _ORIGIN = rf"https?://{_HOST}(:{_PORT})?"
@@ -72,7 +72,7 @@ CertificateFile = Annotated[
 ]  # fmt: skip
 Timetable = Annotated[
     str, Meta(pattern=TIMETABLE, max_length=1000,
-              extra={_TUNABLE: True},
+              extra={_TUNABLE: True, _TIMES: True},
               description="a rate such as 10M, or rates by time such as 08:00,2M 19:00,off")
 ]  # fmt: skip
 """Bytes a second with K, M or G (1024-based), from each local time of the node on."""
@@ -385,6 +385,7 @@ class Setting(NamedTuple):
     `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
     does not change where the backups are.  `is_place`: two destinations of the type whose values of
     all such settings are equal are at one place.  `has_lines`: the value may have several lines.
+    `has_times`: the value may be `time,rate` texts with spaces between; a time occurs once.
     `default` is the value of an absent setting, None for a required one.
     """
 
@@ -399,6 +400,7 @@ class Setting(NamedTuple):
     is_tunable: bool
     is_place: bool
     has_lines: bool
+    has_times: bool
 
 
 @cache
@@ -416,7 +418,7 @@ def _setting(name: str, form: Any, is_required: bool, default: Any) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
-    extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES)
+    extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES, _TIMES)
     marks = [mark in extra for mark in extras]
     return Setting(name, form, words, default, is_required, *marks)
 

@@ -24,11 +24,12 @@ class _Period(NamedTuple):
 class RateTable:
     """Rates by local time of day, such as `10M` or `08:00,2M 19:00,off`.
 
-    The form is that of `contract.destination_types.TIMETABLE`; an empty text sets no limit.
+    The form is that of `contract.destination_types.TIMETABLE`; an empty text sets no limit.  Of
+    several rates for one time, which earlier versions accepted, the last one applies.
     """
 
     def __init__(self, text: str) -> None:
-        self._periods = sorted(map(_period, text.split()))
+        self._periods = sorted(map(_period, text.split()), key=lambda period: period.minute)
 
     def rate(self, minute: int) -> int | None:
         """Bytes a second at a minute of the day; None without a limit."""

@@ -121,9 +121,10 @@ def check_clock(store: Probeable, result: StoreProbe, clock: Clock = _CLOCK) -> 
         return
     result.clockOffset = theirs - clock.now_ms()
     if abs(result.clockOffset) > _CLOCK_LIMIT:
+        relation = "ahead of" if result.clockOffset > 0 else "behind"
         raise Misconfigured(
-            f"the clock of the store is {result.clockOffset / 60_000:+.0f} minutes from this "
-            "node's clock: set the clock that is wrong, by NTP"
+            f"the clock of the store is {abs(result.clockOffset) / 60_000:.0f} minutes {relation} "
+            "this node's clock: set the clock that is wrong, by NTP"
         )
 
 

@@ -117,7 +117,7 @@ class S3Locks:
             status = self._adding.get_bucket_versioning(Bucket=bucket).get("Status")
         if status != "Enabled":
             raise Misconfigured(
-                f"{place}: versioning is {status or 'off'}: enable versioning, or leave "
+                f"{place}: versioning is {(status or 'off').lower()}: enable versioning, or leave "
                 "`objectLock` out; a store without versions enforces no lock"
             )
         told: Mapping[str, Any] = {}

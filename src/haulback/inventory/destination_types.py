@@ -195,7 +195,20 @@ def _value(setting: Setting, value: Any) -> Any:
         raise _wrong(setting) from None  # the error of the codec could show a secret
     if isinstance(converted, str) and not _is_printable(setting, converted):
         raise _wrong(setting)
+    if setting.has_times:
+        _check_times(setting, converted)
     return os.path.normpath(converted) if setting.is_folder else converted
+
+
+def _check_times(setting: Setting, text: str) -> None:
+    """Raise Malformed if two rates apply from the same time on."""
+    times = [time for time, comma, _ in (period.partition(",") for period in text.split()) if comma]
+    if twice := [time for time in times if times.count(time) > 1]:
+        raise Malformed(
+            f"{setting.name}: {twice[0]} has several rates; name each time once, as in "
+            "08:00,2M 19:00,off",
+            field=setting.name,
+        )
 
 
 def _is_printable(setting: Setting, text: str) -> bool:

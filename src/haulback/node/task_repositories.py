@@ -46,6 +46,7 @@ class TaskRepositories:
         self._attempt, self._progress = attempt, progress
         self._link, self._home = link, home
         self.damaged: list[str] = []
+        self.told: set[str] = set()
         self.unread: list[tuple[str, str]] = []
         self.away: str | None = None  # guid of the last destination that did not answer
         self._opened: list[tuple[str, Repository]] = []
@@ -163,7 +164,8 @@ class TaskRepositories:
         """
         sign = (by, self._link.now_ms())
         reports = []
-        for report in self._reports([*backups, *self.damaged], sign, error):
+        concerned = list(dict.fromkeys([*backups, *self.damaged]))
+        for report in self._reports(concerned, sign, error):
             reports.append(report)
             self._tell(report)
         return as_results(reports)
@@ -187,9 +189,10 @@ class TaskRepositories:
         """Log the damage for the readers of the task's log."""
         tell = self._progress.log
         for text in (*report.objects[:20], *report.findings[:20]):
-            tell(f"damaged: {text}")
+            if text not in self.told:
+                tell(f"damaged: {text}")
         for loss in report.losses:
-            disks = ", ".join(f"{disk.name} ({disk.bytes} bytes)" for disk in loss.disks)
+            disks = ", ".join(f"{disk.name} ({units.size(disk.bytes)})" for disk in loss.disks)
             tell(f"backup {loss.backup} lacks data of {disks}")
         if report.missing:
             tell(f"missing: {', '.join(report.missing[:20])}")

@@ -8,10 +8,10 @@ docs/design/catalogue-on-the-destination.md has the format and the reasons.
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -31,7 +31,8 @@ MOST_SETS = 60  # sets of changes after a whole set, because more would make rea
 _PART_ITEMS, _PART_BYTES = 10_000, 8 * MIB
 _TRIES = 100  # numbers that other writers may take meanwhile
 _LEVEL = 6
-log = logging.getLogger(__name__)
+_KINDS = ("backup", "entity")  # a newer version may store facts about other objects
+_LOST = "locks, marks and proof levels that were recorded there are unknown"
 Key = tuple[str, str]  # kind and guid of an item
 
 
@@ -71,7 +72,8 @@ class StoredCatalogue:
 
     `time` is the time of the newest set, `whole` the time of the last whole set (epoch ms), None
     without one.  `first` is the number of that set's first part, `sets` counts the sets of changes
-    since. `problems` has a sentence for each unusable object.
+    since. `damaged` has a sentence for each unreadable object, `lacking` for each object that is
+    missing or has an unknown form.
     """
 
     lines: dict[Key, bytes] = field(default_factory=dict)
@@ -79,7 +81,13 @@ class StoredCatalogue:
     whole: int | None = None
     first: int = 0
     sets: int = 0
-    problems: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """A sentence for each unusable object, by object name."""
+        return dict(sorted({**self.damaged, **self.lacking}.items()))
 
     def items(self, kind: str) -> Iterator[CatalogueItem]:
         """The items of a kind, in no order."""
@@ -111,7 +119,7 @@ class Extracts:
         An unreadable part makes its set unusable: the set is left out, and `problems` names it.
         """
         stored = StoredCatalogue()
-        for parts in self._newest_sets(stored.problems):
+        for parts in self._newest_sets(stored):
             header = parts[0].header
             if header.whole:
                 stored.lines.clear()
@@ -120,7 +128,9 @@ class Extracts:
                 stored.sets += 1
             stored.time = max(header.time, stored.time or 0)
             for part in parts:
-                _apply(part.packed, stored.lines)
+                _apply(part, stored)
+        if stored.whole is None and stored.sets:
+            stored.lacking[FOLDER] = f"the last whole extract is missing: {_LOST}"
         return stored
 
     def write(
@@ -156,21 +166,20 @@ class Extracts:
     def newest_time(self) -> int:
         """The time (epoch ms) of the newest readable part, 0 without one."""
         for number in reversed(self._objects.numbers(FOLDER)):
-            if part := self._part(number, {}):
+            if part := self._part(number, StoredCatalogue()):
                 return part.header.time
         return 0
 
     def problems(self) -> dict[str, str]:
         """Sentences about the unreadable parts, by object name."""
-        problems: dict[str, str] = {}
-        self._newest_sets(problems)
-        return problems
+        stored = StoredCatalogue()
+        self._newest_sets(stored)
+        return stored.damaged
 
     def sweep(self) -> int:
         """Delete the parts before the last but one whole set; needs the right to delete."""
-        firsts = [
-            parts[0].number for parts in self._newest_sets({}, wholes=2) if parts[0].header.whole
-        ]
+        sets = self._newest_sets(StoredCatalogue(), wholes=2)
+        firsts = [parts[0].number for parts in sets if parts[0].header.whole]
         if len(firsts) < 2:
             return 0
         old = [number for number in self._objects.numbers(FOLDER) if number < firsts[0]]
@@ -178,13 +187,20 @@ class Extracts:
             self._destination.delete(number_name(FOLDER, number))
         return len(old)
 
-    def _newest_sets(self, problems: dict[str, str], wholes: int = 1) -> list[list[_Part]]:
-        """The complete sets from the last whole set on (or the last but one), the oldest first."""
+    def _newest_sets(self, stored: StoredCatalogue, wholes: int = 1) -> list[list[_Part]]:
+        """The complete sets from the last whole set on (or the last but one), the oldest first.
+
+        `stored` gets the unusable parts.
+        """
         parts: dict[str, dict[int, _Part]] = {}
         count = 0
-        for number in reversed(self._objects.numbers(FOLDER)):
-            part = self._part(number, problems)
+        listed = self._objects.numbers(FOLDER)
+        gaps = _gaps(listed)
+        for number in sorted([*listed, *gaps], reverse=True):
+            part = self._part(number, stored)
             if part is None:
+                if number in gaps and (name := number_name(FOLDER, number)) not in stored.problems:
+                    stored.lacking[name] = f"{name} is missing: {_LOST}"
                 continue
             of_set = parts.setdefault(part.header.set, {})
             of_set[part.header.part] = part
@@ -195,17 +211,18 @@ class Extracts:
         complete = [_in_order(of_set) for of_set in parts.values() if _is_complete(of_set)]
         return _since_whole(sorted(complete, key=lambda of_set: of_set[0].number), wholes)
 
-    def _part(self, number: int, problems: dict[str, str]) -> _Part | None:
+    def _part(self, number: int, stored: StoredCatalogue) -> _Part | None:
         name = number_name(FOLDER, number)
         try:
             plain = self._keys.unseal("extract", name.encode(), self._destination.load(name))
             return _Part(number, _header(plain), plain)
         except NotFound:
             return None  # swept since the listing
-        except (InvalidTag, Damaged, zstandard.ZstdError, msgspec.DecodeError):
-            problems[name] = f"{name} is damaged: the extract before it is used"
-            log.warning("%s", problems[name])
-            return None
+        except msgspec.DecodeError:
+            stored.lacking[name] = _unknown_form(name)
+        except (InvalidTag, Damaged, zstandard.ZstdError):
+            stored.damaged[name] = f"{name} is damaged: {_LOST}"
+        return None
 
     def _add(self, plain: bytes) -> None:
         """Store a part under the next free number."""
@@ -258,8 +275,8 @@ def _needs_whole(stored: StoredCatalogue, now: int) -> bool:
 
 
 def _still_there(left: Mapping[Key, bytes], is_stored: Callable[[str], bool]) -> set[Key]:
-    """The items of backups that have a manifest, and of their entities."""
-    kept: set[Key] = set()
+    """The items of backups that have a manifest, of their entities, and of unknown kinds."""
+    kept = {key for key in left if key[0] not in _KINDS}
     for key, line in left.items():
         if key[0] == "backup" and is_stored(key[1]):
             entity = msgspec.json.decode(line, type=CatalogueItem).facts.get("entity")
@@ -277,15 +294,33 @@ def _header(packed: bytes) -> ExtractHeader:
     return msgspec.json.decode(next(_lines(packed), b""), type=ExtractHeader)
 
 
-def _apply(packed: bytes, lines: dict[Key, bytes]) -> None:
-    rows = _lines(packed)
+def _apply(part: _Part, stored: StoredCatalogue) -> None:
+    """Apply the items of a part; an item of an unknown form is left out and reported."""
+    rows = _lines(part.packed)
     next(rows)
     for line in rows:
-        item = msgspec.json.decode(line, type=CatalogueItem)
+        try:
+            item = msgspec.json.decode(line, type=CatalogueItem)
+        except msgspec.DecodeError:
+            name = number_name(FOLDER, part.number)
+            stored.lacking[name] = _unknown_form(name)
+            continue
         if item.gone:
-            lines.pop((item.kind, item.guid), None)
+            stored.lines.pop((item.kind, item.guid), None)
         else:
-            lines[item.kind, item.guid] = line
+            stored.lines[item.kind, item.guid] = line
+
+
+def _unknown_form(name: str) -> str:
+    return f"{name} has the form of another version: {_LOST}; a newer Haulback reads them"
+
+
+def _gaps(listed: Sequence[int]) -> set[int]:
+    """The numbers between listed numbers, of lost or not yet listed parts: at most a hundred for
+    each gap.
+    """
+    pairs = pairwise(listed)
+    return {number for low, high in pairs for number in range(max(low + 1, high - _TRIES), high)}
 
 
 def _is_complete(parts: Mapping[int, _Part]) -> bool:

@@ -145,6 +145,7 @@ class _Verify:
         self._readable: set[DamagedPlace] = set()
         self._unreadable: set[DamagedPlace] = set()
         self._opened: set[PackId] = set()
+        self._missing: set[PackId] = set()
         # Groups that the pool checks, and packs whose groups are all earlier in the queue, so that
         # the pool continues while the directory of the next pack is read.
         self._queue: deque[_CheckedGroup | _PackEnd] = deque()
@@ -185,6 +186,10 @@ class _Verify:
     def _find(self, text: str) -> None:
         self._report.findings.append(text)
 
+    def _find_in(self, name: str, text: str) -> None:
+        """Report a fault of an object, which the text may name already."""
+        self._find(text if name in text else f"{name}: {text}")
+
     def _small_objects(self) -> None:
         """Check the configuration, key slots, index files, pending deletes, rolls and records."""
         repository = self._repository
@@ -222,6 +227,8 @@ class _Verify:
                 text = f"{name_of(pack)} {fault}"
                 self._repository.findings.note_pack(pack, end, text)
                 self._find(text)
+                if size < 0:
+                    self._missing.add(pack)
 
     def _size(self, pack: bytes) -> int:
         """Size of a pack in bytes, asked by its name; -1 for a missing pack."""
@@ -269,7 +276,7 @@ class _Verify:
             self._queue.append(_PackEnd(pack, is_read=False))
             return True
         except Damaged as error:
-            self._find(f"{name}: {error.message}")
+            self._find_in(name, error.message)
         if held:
             for group in set(placed.values()) - held.keys():
                 self._find(f"the index has a wrong position of group {group.hex()} in {name}")
@@ -299,15 +306,20 @@ class _Verify:
 
     def _judge(self, place: GroupLocation, group: bytes, future: Future[str]) -> None:
         problem = future.result()
-        self._report.groups += 1
-        self._report.bytes += place.length
-        self._resources.meter(place.length)
+        if place.pack not in self._missing:  # a missing pack is one finding, and is not read
+            self._count(place, problem)
         if problem:
-            self._find(f"{name_of(place.pack)}: {problem}")
             self._repository.findings.note(group, place, problem)
             self._unreadable.add(DamagedPlace(place.pack, group))
         else:
             self._readable.add(DamagedPlace(place.pack, group))
+
+    def _count(self, place: GroupLocation, problem: str) -> None:
+        self._report.groups += 1
+        self._report.bytes += place.length
+        self._resources.meter(place.length)
+        if problem:
+            self._find_in(name_of(place.pack), problem)
 
     def _read_damaged_again(self, index: Index, chosen: set[bytes]) -> None:
         """Read recorded damaged places again in each run, since there are few of them."""

@@ -81,6 +81,8 @@ class RepositoryAccess(Protocol):
     damaged: list[str]
     # The destination's guid and the guid of each backup whose manifest could not be read there.
     unread: list[tuple[str, str]]
+    # Damaged objects that the log of the task names already; the end of the task leaves them out.
+    told: set[str]
 
     def open(self, record: BackupDestination) -> Repository:
         """Open a repository until the end of the attempt.

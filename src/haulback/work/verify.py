@@ -19,6 +19,7 @@ from haulback.work.support.phases import phase
 from haulback.work.support.recent_backup import expected_backups, leave_out_young
 
 _NOTED_EVERY = 8  # packs, 512 MiB, that a VERIFY reads again after the death of a node
+_SAID = 100  # findings that the log names
 _NAMED = 100  # unknown backups that a report names
 _LEAST = GIB  # smallest nightly share in bytes: one night for a small destination
 
@@ -86,8 +87,10 @@ def _tell(context: TaskContext, report: VerifyReport, complete: CompletedReport)
         context.log(f"the time limit left {left} unchecked: the next VERIFY begins with them")
     if complete.told and not report.unlooked:
         context.log(complete.report.findings[0])
-    for text in report.findings[:100]:
+    for text in report.findings[:_SAID]:
         context.log(f"damaged: {text}")
+    if report.recorded and len(report.findings) <= _SAID:
+        context.repositories.told |= set(map(str, report.recorded.damaged))
     for name in report.strangers[:20]:
         context.log(f"{name} is a foreign file in the repository and is ignored")
 

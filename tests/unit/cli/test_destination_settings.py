@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,12 @@ from haulback.contract.destination_types import (
     DestinationType,
     Secret,
 )
+from haulback.destinations import registry
 from haulback.destinations.folder import Folder
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import Malformed, Unavailable
 from haulback.inventory.destination_types import chosen
+from tests import s3
 
 FOLDER = TYPES[0]
 
@@ -109,3 +113,16 @@ def test_a_file_that_names_no_destination_is_refused(tmp_path: Path, text: str, 
     (tmp_path / "vault.json").write_text(text)
     with pytest.raises(Malformed, match=told):
         open_location(tmp_path / "vault.json")
+
+
+def test_a_command_tells_why_it_waits_for_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(registry, "Retrying", partial(Retrying, wait=lambda seconds: None))
+    config = s3.config_of("vault", endpoint="http://127.0.0.1:9")
+    (tmp_path / "vault.json").write_text(json.dumps({"type": "S3", **config}))
+    store = open_location(tmp_path / "vault.json")
+    with pytest.raises(Unavailable):
+        store.load("haulback.json")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("check `endpoint`, `proxy` and the network; the request is repeated")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import uuid
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,11 @@ import pytest
 from haulback.cli import repository as commands
 from haulback.cli.repository_location import StoreOptions
 from haulback.cli.repository_restore import NewMachineOptions, ls, restore_command
+from haulback.contract.restores import Allocation
 from haulback.destinations.folder import Folder
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.durable_files import DurableFiles
-from haulback.errors import Damaged, Malformed, NotFound
+from haulback.errors import Damaged, Malformed, NotFound, OutOfSpace
 from haulback.libvirt_xml import XML as MEMBER
 from haulback.repository.backup import back_up_disk
 from haulback.repository.keys import Secret
@@ -151,6 +153,41 @@ def test_a_wrong_restore_is_refused_and_leaves_nothing(
     with pytest.raises(error, match=match):
         shop.restore(*places, **wanted)
     assert not list((shop.root / "out").glob("*"))
+
+
+def leave_free(monkeypatch: pytest.MonkeyPatch, blocks: int, count: int = 1 << 20) -> None:
+    """Let every file system report this many free blocks of 4 KiB."""
+    space = os.statvfs_result((4096, 4096, count, blocks, blocks, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda place: space)
+
+
+def test_preallocated_disks_that_do_not_fit_are_refused_before_a_byte_is_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    made = shop.backed_up(entity())
+    leave_free(monkeypatch, 16)
+    for pack in (shop.folder / "packs").rglob("*"):
+        if pack.is_file():
+            pack.unlink()  # a read would raise another error
+    with pytest.raises(OutOfSpace, match=r"64 KiB free, .* need 2\.06 MiB: free some space"):
+        shop.restore(
+            str(shop.folder), made.backup, to=shop.root / "out", allocation=Allocation.PREALLOCATED
+        )
+    assert not list((shop.root / "out").iterdir())
+
+
+def test_thin_disks_that_may_not_fit_are_warned_about_and_restored(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    made = shop.backed_up(entity())
+    for number, (blocks, count, is_warned) in enumerate(
+        [(300, 1 << 20, True), (1 << 19, 1 << 20, False), (0, 0, False)]
+    ):
+        leave_free(monkeypatch, blocks, count)
+        out = shop.root / f"out{number}"
+        shop.restore(str(shop.folder), made.backup, to=out)
+        assert (out / "web" / "vda.raw").read_bytes() == shop.disks["vda"]
+        assert ("ends with an error if their data" in capsys.readouterr().err) == is_warned
 
 
 def test_leftovers_of_a_dead_restore_go_and_those_of_others_stay(shop: Shop):

@@ -26,6 +26,7 @@ from haulback.units import KIB, MIB
         ("08:00,2M 19:00,off", 19 * 60, None),
         ("08:00,2M 19:00,512K", 7 * 60 + 59, 512 * KIB),
         ("19:00,512K 08:00,2M", 0, 512 * KIB),
+        ("08:00,2M 08:00,off 08:00,3M", 8 * 60, 3 * MIB),
     ],
 )
 def test_a_table_gives_the_rate_of_a_minute(text, minute, rate):

@@ -73,8 +73,10 @@ def test_a_store_without_a_corner_is_not_probed():
 
 @pytest.mark.parametrize("open_store", [Folder, lambda path: s3_in(path.name)])
 def test_a_clock_that_is_an_hour_off_is_refused(tmp_path: Path, open_store):
-    with pytest.raises(Misconfigured, match=r"-60 minutes from this node's clock"):
+    with pytest.raises(Misconfigured, match="is 60 minutes behind this node's clock"):
         probe(open_store(tmp_path), Later(3_600_000))
+    with pytest.raises(Misconfigured, match="is 60 minutes ahead of this node's clock"):
+        probe(open_store(tmp_path), Later(-3_600_000))
 
 
 def s3_in(prefix: str) -> S3:

@@ -257,7 +257,7 @@ def suspended() -> str:
     ("make", "told"),
     [
         (s3.new_bucket, "versioning is off"),
-        (suspended, "versioning is Suspended"),
+        (suspended, "versioning is suspended"),
         (lambda: s3.new_bucket(ObjectLockEnabledForBucket=True), "default retention to 1 day"),
         (lambda: locked_bucket(30), "default retention to 1 day"),
     ],

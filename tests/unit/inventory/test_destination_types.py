@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from haulback.contract import destination_types as contract
 from haulback.contract.destination_types import Capabilities, DestinationType, Secret, settings_of
 from haulback.errors import Malformed
-from haulback.inventory.destination_types import changed, checked, chosen, host, members
+from haulback.inventory.destination_types import changed, checked, chosen, host, members, moved
 
 
 class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,6 +184,16 @@ def test_a_value_that_no_store_can_have_is_refused(kind, whole, field, values):
     for value in values:
         with pytest.raises(Malformed, match=f"^{field}:"):
             checked(kind, whole | {field: value})
+
+
+@pytest.mark.parametrize(("kind", "whole"), [(S3, BUCKET), (AZURE, CONTAINER), (SFTP, HOST)])
+def test_two_rates_for_one_time_are_refused(kind, whole):
+    for text in ("08:00,2M 08:00,3M", "08:00,off 19:00,1M 08:00,off"):
+        for check in (checked, moved, lambda kind, given: changed(kind, given, whole)):
+            with pytest.raises(Malformed, match="bandwidth: 08:00 has several rates") as caught:
+                check(kind, whole | {"bandwidth": text})
+            assert caught.value.details["field"] == "bandwidth"
+    assert checked(kind, whole | {"bandwidth": "08:00,2M 19:00,2M"})
 
 
 @pytest.mark.parametrize(

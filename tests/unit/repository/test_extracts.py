@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from unittest.mock import patch
 
+import msgspec
 import pytest
+import zstandard
 
 from haulback.contract.catalogue import CatalogueItem
 from haulback.destinations.folder import Folder
@@ -90,6 +93,83 @@ def test_a_set_that_rots_is_named_and_the_next_one_is_whole(repository: Reposito
     rot(folder, 1)
     assert facts(repository) == {}
     assert len(repository.extracts.problems()) == 3
+
+
+def chain(repository: Repository, count: int = 4) -> None:
+    """Store a whole set, and sets of changes that each add a backup."""
+    for number in range(count):
+        items = (item(name) for name in "abcdef"[: number + 1])
+        write(repository, *items, at=NOW + number)
+
+
+def test_an_extract_that_is_lost_from_the_chain_is_named_and_the_others_are_used(
+    repository: Repository, folder: Folder
+):
+    chain(repository)
+    (folder.root / "extracts" / "00000003").unlink()
+    stored = repository.extracts.read()
+    assert facts(repository).keys() == {"a", "b", "d"}
+    assert stored.problems == {
+        "extracts/00000003": "extracts/00000003 is missing: locks, marks and proof levels that "
+        "were recorded there are unknown"
+    }
+    assert repository.extracts.problems() == {}, "a lost extract is no damage of a backup"
+    assert write(repository, *(item(name) for name in "abcd"), at=NOW + 9).whole
+    assert repository.extracts.read().problems == {}
+
+
+def test_changes_without_their_whole_set_are_used_and_the_loss_is_told(
+    repository: Repository, folder: Folder
+):
+    chain(repository)
+    (folder.root / "extracts" / "00000001").unlink()
+    stored = repository.extracts.read()
+    assert facts(repository).keys() == {"b", "c", "d"}
+    assert list(stored.problems.values()) == [
+        "the last whole extract is missing: locks, marks and proof levels that were recorded "
+        "there are unknown"
+    ]
+
+
+def test_an_extract_that_no_list_shows_yet_is_read(repository: Repository, folder: Folder):
+    chain(repository)
+    numbers = repository.objects.numbers
+    with patch.object(
+        repository.objects, "numbers", lambda name: [n for n in numbers(name) if n != 3]
+    ):
+        assert facts(repository).keys() == {*"abcd"}
+        assert repository.extracts.read().problems == {}
+
+
+def test_extracts_of_a_newer_version_are_told_and_nothing_of_them_is_dropped(
+    repository: Repository,
+):
+    header = {
+        "set": "s",
+        "part": 0,
+        "last": True,
+        "whole": False,
+        "time": 1,
+        "server": "",
+        "name": "",
+    }
+    newer = CatalogueItem("tape", "t", {"slot": 7})
+    lines = [msgspec.json.encode(row) for row in (header, newer, {"kind": 5, "guid": "x"})]
+    form = [msgspec.json.encode({"set": "n", "shards": 3})]
+    write(repository, item("a"))
+    for number, rows in ((2, lines), (3, form)):
+        name = f"extracts/{number:08d}"
+        packed = zstandard.ZstdCompressor().compress(b"\n".join(rows))
+        sealed = repository.keys.seal("extract", name.encode(), packed)
+        repository.destination.store(name, sealed)
+    stored = repository.extracts.read()
+    assert list(stored.problems) == ["extracts/00000002", "extracts/00000003"]
+    for text in stored.problems.values():
+        assert "has the form of another version" in text
+    assert repository.extracts.problems() == {}, "a repair sets none of them aside"
+    assert write(repository, item("a"), at=NOW + 1).whole
+    assert repository.extracts.read().facts("tape", "t") == {"slot": 7}
+    assert facts(repository) == {"a": {}}
 
 
 def test_parts_are_bounded_and_an_incomplete_set_does_not_count(

@@ -65,7 +65,7 @@ def read_catalogue(context: TaskContext) -> Results:
     owner = _owner(context, repository)
     stored = repository.extracts.read()
     for text in list(stored.problems.values())[:_SAID]:
-        context.log(f"damaged: {text}")
+        context.log(text)
     survey, added = Survey(), 0
     context.progress.expect(len(repository.objects.leaves("manifests")))
     for page in pages(repository, stored, survey):
