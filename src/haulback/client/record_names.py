@@ -71,7 +71,7 @@ def latest_of(word: str) -> str | None:
 
 
 def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], more: str = "") -> T:
-    """The record among `rows` with this name, or whose guid begins with this word.
+    """The record among `rows` with this name, or whose guid or uuid begins with this word.
 
     Raises NotFound, or Malformed with the candidates if several records fit; `more` describes
     another way to choose.
@@ -79,8 +79,8 @@ def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], mo
     begins = is_beginning(word)
 
     def fits(row: T) -> bool:
-        guid = str(getattr(row, "guid", ""))
-        return name(row) == word or (begins and guid.startswith(word.lower()))
+        ids = [str(getattr(row, member, "")).lower() for member in ("guid", "uuid")]
+        return name(row) == word or (begins and any(i.startswith(word.lower()) for i in ids))
 
     matches = list(islice(filter(fits, rows), _LISTED + 1))
     if not matches:

@@ -18,6 +18,7 @@ from haulback.wire import label
 from tests.unit.web import Web
 
 GUID = "3f2b8c1e-0d4a-4f6e-9b7a-5c1d2e3f4a5b"
+UUID = "90819ef5-f5b4-497b-be6b-20bd405fb197"
 
 
 def described(name: str) -> dict[str, str]:
@@ -131,6 +132,26 @@ def test_the_beginning_of_several_guids_is_refused_with_the_candidates(web: Web,
         client.records.projects.find(GUID[:10])
     assert f"{GUID} (web)" in caught.value.message
     assert f"{other} (db)" in caught.value.message
+
+
+def test_a_machine_is_found_by_the_uuid_on_its_hypervisor(web: Web, client: Client):
+    web.says({"message": "there is no protected entity", "code": "not_found"}, 404)
+    web.says(
+        [{"guid": "a", "name": "db", "uuid": "b"}, {"guid": GUID, "name": "web", "uuid": UUID}]
+    )
+    web.says([])
+    with pytest.raises(NotFound):
+        client.backups.find(f"latest:{UUID}")
+    assert ("protected-entity", GUID) in web.last.query
+
+
+def test_an_unknown_uuid_of_a_machine_is_refused_with_the_command_that_lists_machines(
+    web: Web, client: Client
+):
+    web.says({"message": "there is no protected entity", "code": "not_found"}, 404)
+    web.says([])
+    with pytest.raises(NotFound, match="haulback machine ls"):
+        client.machines.find(UUID)
 
 
 def test_the_newest_backup_of_a_machine_that_can_be_restored_has_a_name(web: Web, client: Client):

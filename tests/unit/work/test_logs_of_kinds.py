@@ -46,6 +46,12 @@ def test_the_work_of_every_kind_logs_its_decisions_or_phases(kind: str):
     assert "context.log(" in source or "phase(" in source
 
 
+def test_the_end_of_a_task_that_counts_records_tells_the_records():
+    counts = {"processedObjectCount": 4, "totalObjectCount": 4}
+    ended = task("BACKUP_DESTINATION_SYNC", "FINISHED", results=counts, status_info=None)
+    assert log_lines(ended, [], None)[-1].text == "FINISHED after 3.0s, 4 records read"
+
+
 def test_a_queued_task_tells_in_its_log_what_it_waits_for():
     queued = task("EXPORT", "QUEUED", status_info="the lease ran out")
     last = log_lines(queued, [], Waiting("a place on local", 3))[-1].text
