@@ -86,13 +86,19 @@ def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], mo
     if not matches:
         raise missing(noun, word)
     if len(matches) > 1:
-        shown = [f"{getattr(row, 'guid', '')} ({name(row)})" for row in matches[:_LISTED]]
+        shown = [_candidate(row, name(row)) for row in matches[:_LISTED]]
         rest = " and more" if len(matches) > _LISTED else ""
         raise Malformed(
             f"there are several {plural(noun)} named {word!r}; use more of a guid{more}: "
             f"{', '.join(shown)}{rest}"
         )
     return matches[0]
+
+
+def _candidate(row: object, name: str) -> str:
+    """The guid and the name of a record, and whether its machine is absent."""
+    absent = ", absent" if getattr(row, "present", True) is False else ""
+    return f"{getattr(row, 'guid', '')} ({name}{absent})"
 
 
 def _hint(word: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.client import record_names
 from haulback.client.calls import spelled
 from haulback.client.client import Client
 from haulback.client.tasks import check
@@ -143,6 +145,12 @@ def test_a_machine_is_found_by_the_uuid_on_its_hypervisor(web: Web, client: Clie
     with pytest.raises(NotFound):
         client.backups.find(f"latest:{UUID}")
     assert ("protected-entity", GUID) in web.last.query
+
+
+def test_the_candidates_of_a_name_tell_which_machine_is_absent():
+    gone, here = SimpleNamespace(guid="g1", present=False), SimpleNamespace(guid="g2", present=True)
+    with pytest.raises(Malformed, match=r": g1 \(web, absent\), g2 \(web\)$"):
+        record_names.chosen([gone, here], "web", "machine", lambda _: "web")
 
 
 def test_an_unknown_uuid_of_a_machine_is_refused_with_the_command_that_lists_machines(
