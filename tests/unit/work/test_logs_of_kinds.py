@@ -80,9 +80,16 @@ def test_a_phase_tells_its_duration_and_bytes_and_where_it_broke_off():
     context: Any = Context()
     with phase(context, "the disks were read") as reading:
         reading.moved, reading.result = 2048, "1 KiB is new"
+    total: list[int] = []
+    with phase(context, "the disks were copied") as copying:
+        meter = copying.counting(total.append)
+        meter(1024)
+        meter(2048)
+    assert total == [1024, 2048]
     with pytest.raises(ValueError, match="x"), phase(context, "the packs were read"):
         raise ValueError("x")
     assert context.said == [
         "the disks were read in 0.0s: 2 KiB; 1 KiB is new",
+        "the disks were copied in 0.0s: 3 KiB",
         "not finished after 0.0s: the packs were read",
     ]
