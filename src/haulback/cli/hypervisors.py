@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,11 @@ def add_hypervisor(
     new images. The URL of the node's own libvirt is qemu:///system, of another host
     qemu+ssh://root@host/system.
     """
+    if path and (url := re.match("[a-z+]+:/", str(path))):
+        raise Malformed(
+            f"PATH {path} looks like a URL ({url[0]}), but is a folder; name the URL of libvirt by "
+            "--libvirt"
+        )
     client = connect()
     records = client.records
     new = NewHypervisor(
