@@ -33,7 +33,9 @@ from tests.contract.test_narrowed import HERE
 DESTROYING = [operation for operation in OPERATIONS if operation.destroys]
 REMOVES = {way.path for kind in KINDS.values() if kind.removes for way in kind.submissions}
 # Words of commands that remove objects.
-TAKES = {"rm", "clear", "forget", "clean", "revert", "rm-old", "move", "unmount", "repair"}
+TAKES = {"rm", "clear", "forget", "clean", "revert", "rm-old", "move", "unmount", "repair"} | {
+    "take-over"
+}
 # Commands with such a word that ask no question, with the reasons.
 UNASKED = {
     "task move": "a node reports the state of its own task",
@@ -119,6 +121,7 @@ _ENDS = {
     "DELETE /hypervisors/{guid}": "1 hypervisor removed",
     "POST /hypervisors/{guid}/confirm-absent": "1 machine absent",
     "DELETE /backup-destinations/{guid}": "1 destination removed",
+    "POST /backup-destinations/{guid}/take-over": "nothing is deleted there for 24 hours",
     "POST /backups/{guid}/confirm-missing": "1 backup given up",
 }
 _REFUSED = {

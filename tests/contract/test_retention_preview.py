@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from haulback.cli.main import app as commands
 from haulback.ids import new_guid
 from tests.contract.conftest import Served
 from tests.contract.portals import Portal, logged_in
+from tests.contract.scene import watch
 from tests.contract.test_transport import is_error
 
 PATH = "/retention/preview"
@@ -117,3 +120,26 @@ def test_an_unknown_rule_is_not_found(served: Served, portal: Portal):
     for rule in (None, "x", {"guid": 5}, []):
         assert is_error(portal.raw("POST", PATH, {"rule": rule}), 400)
     assert is_error(portal.raw("POST", "/retention/confirm", {"rules": [new_guid()]}), 404)
+
+
+@pytest.mark.parametrize("answer", ["-y", "--dry-run"])
+def test_a_mark_that_removes_nothing_is_told_with_the_reason(
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+):
+    monkeypatch.setenv("HAULBACK_SERVER", served.server.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", served.person)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    machine = served.new_machine()
+    older, newest = (served.stored(machine) for _ in range(2))
+    line = ["backup", "mark", "remove", older, newest, answer]
+    asked = watch(monkeypatch)
+    commands(line, exit_on_error=False, result_action="return_value")
+    asked.close()
+    kept = [row for row in capsys.readouterr().out.splitlines() if "clean-up keeps" in row]
+    assert len(kept) == 1
+    assert newest in kept[0]
+    assert kept[0].endswith("the last good backup of a machine that exists")

@@ -905,3 +905,13 @@ def test_post_tasks_tape_manager_inventory(served: Served):
     assert is_error(answer, 409)
     assert answer.json()["code"] == "kind_unavailable"
     assert is_error(served.as_node("POST", "/api/tasks/tape-manager-inventory", {}), 400)
+
+
+def test_the_uuid_of_a_machine_in_place_of_its_guid_is_answered_with_the_guid(served: Served):
+    machine = served.machines[served.new_machine()]
+    uuid = served.call("GET", f"/api/virtual-machines/{machine}").json()["uuid"]
+    answer = served.call("GET", f"/api/virtual-machines/{uuid}")
+    assert answer.status_code == 404
+    assert machine in answer.json()["message"]
+    found = served.call("GET", f"/api/virtual-machines?filter={uuid}").json()
+    assert [row["guid"] for row in found] == [machine]

@@ -140,7 +140,10 @@ def test_a_backup_is_proved_by_booting_it(site: Site, host: LibvirtLab):
     head = site.api.post("/tasks/prove", {"backup": backup["guid"], "script": "exit 7"})
     failed = site.final(head["guid"])
     assert failed["state"]["name"] == "FAILED"
-    assert "ended with 7" in failed["statusInfo"]
+    assert failed["statusInfo"].endswith("the script ended with 7: it printed nothing")
+    log = [line["text"] for line in site.api.get(f"/tasks/{head['guid']}/log")]
+    assert any(text.startswith("the sign of life (AGENT) was seen in ") for text in log)
+    assert any(text.startswith("the script was run in the guest in ") for text in log)
     assert host.connection.listAllDomains() == []
 
 

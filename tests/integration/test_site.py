@@ -421,3 +421,20 @@ def test_one_unreadable_machine_hides_no_deleted_neighbour(site: Site):
     site.sync()
     assert site.api.get("/alarms") == []
     assert "problem" not in site.api.get(f"/virtual-machines/{machines['bad']}")
+
+
+def test_a_store_that_returns_tells_its_backups_and_the_command_that_adds_them(site: Site):
+    backup = site.backed_up(add_raw(site))["guid"]
+    guid = site.destination["guid"]
+    site.api.delete(f"/backup-destinations/{guid}?gone=true")
+    again = site.add("/backup-destinations", "bd", site.repository)
+    assert again["guid"] == guid
+    log = json.dumps(site.api.get(f"/tasks/{again['task']['guid']}/log"))
+    assert "1 backup stored there" in log
+    assert "haulback destination sync bd" in log
+    assert site.api.get("/backups") == []
+    read = site.api.post(f"/backup-destinations/{guid}/read-catalogue", {})
+    ended = site.finished(read["task"]["guid"])
+    assert (ended["processedObjectCount"], ended["totalObjectCount"]) == (1, 1)
+    assert "dataTransferRate" not in ended
+    assert [row["guid"] for row in site.api.get("/backups")] == [backup]

@@ -28,7 +28,7 @@ FileSystemWord = Annotated[
     ),
 ]
 HypervisorWord = Annotated[str, Parameter(help=f"A hypervisor: {_NAMED}.")]
-MachineWord = Annotated[str, Parameter(help=f"A machine: {_NAMED}.")]
+MachineWord = Annotated[str, Parameter(help=f"A machine: {_NAMED}; or the uuid on its hypervisor.")]
 MountWord = Annotated[str, Parameter(help=f"A mounted backup: {_DATED}.")]
 NodeWord = Annotated[str, Parameter(help=f"A node: {_NAMED}.")]
 RecordWord = Annotated[str, Parameter(help=f"The record: {_NAMED}.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,7 +24,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
-from haulback.contract.backups import BackupType, Hint
+from haulback.contract.backups import BackupType, Hint, MarkPreview
 from haulback.contract.export import ExportRequest
 from haulback.contract.prove import BootSign, ProveRequest
 from haulback.errors import Damaged, Malformed, NotFound
@@ -198,6 +199,7 @@ _MARKED = (
     named("retentionHint"),
     moment("archiveExpire"),
     text("toBeRemoved"),
+    text("reason"),
 )
 
 
@@ -213,7 +215,7 @@ def mark(
     consent: Consent = ASK,
 ) -> None:
     """Set the retention hint of backups: remove at the next clean-up, keep (--until, epoch ms), or
-    default.
+    default; names the backups that the next clean-up keeps in spite of `remove`.
 
     --preview changes nothing and shows the effect on these backups and on others.
     """
@@ -227,6 +229,17 @@ def mark(
         return
     if agreed(client, consent, lambda: backups.mark(places, _HINTS[hint], until)):
         backups.mark(places, _HINTS[hint], until)
+        _tell_staying(backups.preview_mark(places, _HINTS[hint], until))
+
+
+def _tell_staying(rows: Sequence[MarkPreview]) -> None:
+    """Print the backups that are marked for removal, but that the next clean-up keeps."""
+    for row in rows:
+        if row.retentionHint.name == Hint.TO_REMOVE.value and not row.toBeRemoved:
+            print(
+                f"the next clean-up keeps {row.backup.name} {row.backup.guid} on "
+                f"{row.backupDestination.name}: {row.reason or 'its retention keeps it'}"
+            )
 
 
 @app.command

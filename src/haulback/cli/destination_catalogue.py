@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,13 @@ from cyclopts import Parameter
 
 from haulback import credentials
 from haulback.cli.arguments import DestinationWord, NewName, NodeOption
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_settings
 from haulback.cli.destinations import app
 from haulback.cli.output import moment
-from haulback.cli.submit_options import ref, watch
+from haulback.cli.questions import agreed
+from haulback.cli.submit_options import WatchOption, ref, watch
 from haulback.client.client import Client
 from haulback.contract.catalogue import AttachedDestination, TakeOver
 from haulback.contract.destinations import DestinationRecord
@@ -111,26 +114,37 @@ def _text(option: str, file: Path) -> str:
 
 @app.command(name="take-over")
 def take_over_destination(
-    name: DestinationWord, *, old_credential_revoked: Revoked = False
+    name: DestinationWord, *, old_credential_revoked: Revoked = False, consent: Consent = ASK
 ) -> None:
-    """Become the owner of a destination, and add its backups to the catalogue.
+    """Become the owner of a destination, and add its backups to the catalogue; asks first.
 
-    The previous owner neither stores nor deletes on the destination any more.
+    The previous owner neither stores nor deletes on the destination any more. The clean-ups of this
+    server delete there from then on: after 24 hours, or at once with --old-credential-revoked.
     """
     client = connect()
     wanted = TakeOver(oldCredentialRevoked=old_credential_revoked)
     guid = client.destinations.find(name).guid
-    _follow(client, client.destinations.take_over(guid, wanted))
+    act = partial(client.destinations.take_over, guid, wanted)
+    if not agreed(client, consent, act):
+        return
+    _follow(client, act())
     if not old_credential_revoked:
         print("nothing is deleted there for 24 hours, because the old owner may still run")
 
 
 @app.command
-def sync(name: DestinationWord) -> None:
-    """Add backups that the catalogue lacks, from the destination."""
+def sync(name: DestinationWord, *, watch: WatchOption = True) -> None:
+    """Add backups that the catalogue lacks, from the destination; follows the task to its end.
+
+    --no-watch: print the guid of the task instead of following the task.
+    """
     client = connect()
     guid = client.destinations.find(name).guid
-    _follow(client, client.destinations.read_catalogue(guid))
+    record = client.destinations.read_catalogue(guid)
+    if watch:
+        _follow(client, record)
+    elif record.task:
+        print(record.task.guid)
 
 
 def _follow(client: Client, destination: DestinationRecord) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -17,6 +18,7 @@ from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
 from haulback.cli.questions import ConfirmOption, agreed, give_up
 from haulback.cli.submit_options import USUAL, SubmitOptions, kept, ref, refs, report, watch
+from haulback.client.client import Client
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
@@ -31,7 +33,7 @@ from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
 from haulback.tasks.record import HOUR_MS
-from haulback.units import GIB, MIB
+from haulback.units import GIB, MIB, counted
 from haulback.wire import JsonObject, Ref, Word
 
 app = App(name="destination")
@@ -117,6 +119,18 @@ def add_destination(
     print(made.guid)
     with kept("destination", name, "init"):
         watch(client, [made.task.guid] if made.task else [])
+    if made.task:
+        _tell_stored(client, name, made.task.guid)
+
+
+def _tell_stored(client: Client, name: str, task: str) -> None:
+    """Print the number of backups that a new destination holds already, and how to add them."""
+    report = client.tasks.get(task, extended=True).transferInfo or {}
+    if backups := report.get("backups"):
+        print(
+            f"{counted(backups, 'backup')} stored there; to add what the catalogue lacks: haulback "
+            f"destination sync {quote(name)}"
+        )
 
 
 @app.command(name="init")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
 from haulback.cli.place_options import reach_members
 from haulback.cli.questions import ConfirmOption, agreed, give_up
-from haulback.cli.submit_options import kept, ref, refs, watch
+from haulback.cli.submit_options import WatchOption, kept, ref, refs, watch
 from haulback.client.client import Client
 from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
@@ -68,6 +69,11 @@ def add_hypervisor(
     new images. The URL of the node's own libvirt is qemu:///system, of another host
     qemu+ssh://root@host/system.
     """
+    if path and (url := re.match("[a-z+]+:/", str(path))):
+        raise Malformed(
+            f"PATH {path} looks like a URL ({url[0]}), but is a folder; name the URL of libvirt by "
+            "--libvirt"
+        )
     client = connect()
     records = client.records
     new = NewHypervisor(
@@ -140,8 +146,12 @@ def sync(
         list[str],
         Parameter(help="Manager whose hypervisors are scanned: name, guid or its beginning."),
     ] = [],  # noqa: B006 - read only
+    watch: WatchOption = True,
 ) -> None:
-    """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
+    """Scan the machines of hypervisors, and of all hypervisors of a --manager; follows the scans.
+
+    --no-watch: print the guids of the tasks instead of following the tasks.
+    """
     if not name and not manager:
         raise Malformed("name at least one hypervisor, or a --manager")
     client = connect()
@@ -149,7 +159,12 @@ def sync(
         hypervisors=refs(client.hypervisors.find(word).guid for word in name),
         hypervisorManagers=refs(client.records.managers.find(word).guid for word in manager),
     )
-    _scan(client, [task.guid for task in client.tasks.inventory_sync(request)])
+    tasks = [task.guid for task in client.tasks.inventory_sync(request)]
+    if watch:
+        _scan(client, tasks)
+        return
+    for task in tasks:
+        print(task)
 
 
 @app.command

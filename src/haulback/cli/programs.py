@@ -121,6 +121,14 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 def _first_destination(server: Server, folder: Path) -> None:
     if not destinations.all_destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
-        if is_repository(open_location(folder)):
+        wanted = NewDestination(name="local", path=str(folder))
+        made, _ = destinations.add_destination(server.app, wanted)
+        if not is_repository(open_location(folder)):
+            return
+        if destinations.has_kept_key(server.app, made.guid):
+            logging.warning(
+                "the destination 'local' was given up and is added again; its backups return by: "
+                "haulback destination sync local"
+            )
+        else:
             logging.warning("the destination 'local' cannot be used: %s", strangers(str(folder)))
-        destinations.add_destination(server.app, NewDestination(name="local", path=str(folder)))

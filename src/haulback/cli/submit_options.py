@@ -18,6 +18,8 @@ from haulback.contract.tasks import TaskListRecord
 from haulback.errors import Cancelled, TaskFailed
 from haulback.wire import Ref
 
+WatchOption = Annotated[bool, Parameter(help="Follow the task to its end.")]
+
 
 class SubmitTimes(TypedDict, total=False):
     """Members that all task submissions share."""

@@ -89,14 +89,22 @@ def _label(task: TaskDetails, taken: Collection[str]) -> str:
 
 
 def _draw(progress: Progress, bars: dict[str, TaskID], task: TaskDetails) -> None:
-    state, sample = task.state.name, task.dataTransferRate
+    state = task.state.name
     if task.guid not in bars:
         bars[task.guid] = progress.add_task(
             _label(task, {bar.description for bar in progress.tasks}), total=100, rate=""
         )
-    moved = (sample.transferredBytes if sample else None) or 0
-    rate = (sample.transferRate if sample else None) or 0.0
-    shown = f"{units.size(moved)} at {units.rate(rate)}" if moved else ""
+    shown = _moved(task)
     if state not in ("RUNNING", "FINISHED"):
         shown = state.lower()
     progress.update(bars[task.guid], completed=task.progress, rate=shown)
+
+
+def _moved(task: TaskDetails) -> str:
+    """The records or the bytes that a task has done, "" before the first."""
+    if task.processedObjectCount:
+        return units.counted(task.processedObjectCount, "record")
+    sample = task.dataTransferRate
+    if sample is None or not sample.transferredBytes:
+        return ""
+    return f"{units.size(sample.transferredBytes)} at {units.rate(sample.transferRate or 0.0)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
@@ -11,7 +12,7 @@ import msgspec
 from haulback.client import record_names
 from haulback.client.api import Api, ApiResponse, HttpCall
 from haulback.contract.losses import Losses
-from haulback.errors import Malformed, Unavailable
+from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.ids import is_guid
 from haulback.wire import JsonObject
 
@@ -179,7 +180,7 @@ class ReadableCollection(Generic[T]):
         """
         if is_guid(wanted):
             return self.get(wanted)
-        return record_names.chosen(self.all(filter=wanted), wanted, self.noun, self._name)
+        return self._named(wanted)
 
     def guid(self, wanted: str) -> str:
         """The guid of the record that `find` returns; a whole guid is returned unchecked."""
@@ -189,6 +190,9 @@ class ReadableCollection(Generic[T]):
     def noun(self) -> str:
         """The noun of a record in messages."""
         return record_names.noun_of(self.path)
+
+    def _named(self, wanted: str) -> T:
+        return record_names.chosen(self.all(filter=wanted), wanted, self.noun, self._name)
 
     def _name(self, row: T) -> str:
         return str(getattr(row, self.title, ""))
@@ -241,14 +245,34 @@ class DatedCollection(ReadableCollection[T]):
         return str(getattr(entity, "name", ""))
 
 
+class UuidCollection(ReadableCollection[T]):
+    """Records that also have a uuid on their platform, by which `find` finds them."""
+
+    def find(self, wanted: str) -> T:
+        """Fetch the record with this guid or uuid, this beginning of one (six or more), or this
+        name.
+
+        Raises NotFound, or Malformed with the candidates if several records fit.
+        """
+        if is_guid(wanted):
+            with suppress(NotFound):
+                return self.get(wanted)
+        return self._named(wanted)
+
+    def guid(self, wanted: str) -> str:
+        """The guid of the record that `find` returns."""
+        return str(getattr(self.find(wanted), "guid"))  # noqa: B009
+
+
 class _NamedRow(msgspec.Struct):
     """The members of a record by which `find` finds it."""
 
     guid: str
     name: str
+    uuid: str = ""
 
 
-class _Machines(ReadableCollection[_NamedRow]):
+class _Machines(UuidCollection[_NamedRow]):
     """Machines by name."""
 
     path, kind = "/virtual-machines", _NamedRow

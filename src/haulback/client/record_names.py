@@ -71,7 +71,7 @@ def latest_of(word: str) -> str | None:
 
 
 def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], more: str = "") -> T:
-    """The record among `rows` with this name, or whose guid begins with this word.
+    """The record among `rows` with this name, or whose guid or uuid begins with this word.
 
     Raises NotFound, or Malformed with the candidates if several records fit; `more` describes
     another way to choose.
@@ -79,20 +79,26 @@ def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], mo
     begins = is_beginning(word)
 
     def fits(row: T) -> bool:
-        guid = str(getattr(row, "guid", ""))
-        return name(row) == word or (begins and guid.startswith(word.lower()))
+        ids = [str(getattr(row, member, "")).lower() for member in ("guid", "uuid")]
+        return name(row) == word or (begins and any(i.startswith(word.lower()) for i in ids))
 
     matches = list(islice(filter(fits, rows), _LISTED + 1))
     if not matches:
         raise missing(noun, word)
     if len(matches) > 1:
-        shown = [f"{getattr(row, 'guid', '')} ({name(row)})" for row in matches[:_LISTED]]
+        shown = [_candidate(row, name(row)) for row in matches[:_LISTED]]
         rest = " and more" if len(matches) > _LISTED else ""
         raise Malformed(
             f"there are several {plural(noun)} named {word!r}; use more of a guid{more}: "
             f"{', '.join(shown)}{rest}"
         )
     return matches[0]
+
+
+def _candidate(row: object, name: str) -> str:
+    """The guid and the name of a record, and whether its machine is absent."""
+    absent = ", absent" if getattr(row, "present", True) is False else ""
+    return f"{getattr(row, 'guid', '')} ({name}{absent})"
 
 
 def _hint(word: str) -> str:

@@ -18,6 +18,7 @@ from haulback.client.calls import (
     Narrowed,
     Page,
     PerishableCollection,
+    UuidCollection,
 )
 from haulback.contract.backups import BackupRecord, File, Hint, Location, MarkPreview, Proof
 from haulback.contract.catalogue import AttachedDestination, TakeOver
@@ -120,7 +121,7 @@ class Destinations(PerishableCollection[DestinationRecord]):
         return self._calls.one(list[DestinationRecord], "POST", path, _refs(machines))
 
 
-class Machines(PerishableCollection[VirtualMachine]):
+class Machines(UuidCollection[VirtualMachine], PerishableCollection[VirtualMachine]):
     """Virtual machines and their disks."""
 
     path, kind = "/virtual-machines", VirtualMachine

@@ -20,9 +20,12 @@ class DestinationInitOrder(msgspec.Struct):
 
 
 class InitResult(msgspec.Struct):
-    """The node's report: the guid of the repository, bytes of the destination, and its probe."""
+    """The node's report: the guid of the repository, the number of its backups, bytes of the
+    destination, and its probe.
+    """
 
     repository: str | None = None
     totalSpace: int | None = None
     freeSpace: int | None = None
     probe: StoreProbe | None = None
+    backups: int | None = None

@@ -79,6 +79,9 @@ KIND = TaskKind(
             "The guid of the new repository; without this member the server takes the guid of "
             "the destination.",
         ),
+        ReportMember(
+            "backups", "count", "The number of backups that the repository holds already."
+        ),
         ReportMember("probe", "object", "The results of the probe of the store."),
         *SPACE,
     ),

@@ -64,8 +64,12 @@ class Reporter(Thread):
             percent = (
                 100.0 * work.progress.done / work.progress.total if work.progress.total else 0.0
             )
-            self._link.progress(work.attempt, min(percent, 99.0))
-            self._tell_rate(work)
+            if work.progress.counts_records:
+                records = work.progress.records()
+                self._link.records(work.attempt, {**records, "progress": min(percent, 99.0)})
+            else:
+                self._link.progress(work.attempt, min(percent, 99.0))
+                self._tell_rate(work)
             lines = [work.progress.lines.popleft() for _ in range(len(work.progress.lines))]
             if lines:
                 self._link.log(work.attempt, lines)

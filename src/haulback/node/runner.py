@@ -205,7 +205,7 @@ class Runner:
         try:
             if kind.stages:
                 self._home.check_space()
-            results = {**kind.run(work), "dataTransferRate": work.progress.average()}
+            results = {**kind.run(work), **work.progress.summary()}
             results = {**work.damage(kind.type), **work.repositories.owner(), **results}
         except Cancelled:
             log.info("task cancelled", extra=members(task=work.guid, type=kind.type))

@@ -103,6 +103,10 @@ class ServerClient:
     def progress(self, attempt: str, percent: float) -> None:
         self._put(attempt, "progress", {"value": percent})
 
+    def records(self, attempt: str, counts: JsonObject) -> None:
+        """Report the progress of work that counts records."""
+        self._put(attempt, "os-progress", counts)
+
     def rate(self, attempt: str, per_second: float, done: int) -> None:
         sample = {"transferRate": per_second, "transferredBytes": done, "timestamp": self.now_ms()}
         self._put(attempt, "transfer-rate", sample)

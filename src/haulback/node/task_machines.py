@@ -52,7 +52,7 @@ class TaskMachines:
         is_own = record.driver == OWN_SERVER.driver
         made = self._own() if is_own else open_hypervisor(record)
         if record.guid not in self.used:
-            self._log(f"hypervisor {record.name} was opened ({record.driver})")
+            self._log(f"hypervisor {record.name} is used ({record.driver})")
         self.used[record.guid] = record
         self._opened.append(made)
         return made

@@ -26,14 +26,14 @@ T = TypeVar("T")
 class TaskProgress:
     """Progress of the attempt named `attempt`.
 
-    `total` and `done` are bytes; `is_done`: the attempt only cleans up.  The reporter reads the
-    counters and sets the flags.
+    `total` and `done` are bytes, or records if `counts_records`; `is_done`: the attempt only cleans
+    up.  The reporter reads the counters and sets the flags.
     """
 
     def __init__(self, attempt: str, link: ServerClient) -> None:
         self._attempt, self._link = attempt, link
         self.total = self.done = 0
-        self.cancelled = self.is_done = False
+        self.cancelled = self.is_done = self.counts_records = False
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
         self._secrets: set[str] = set()
         self._started = time.monotonic()
@@ -57,6 +57,9 @@ class TaskProgress:
 
     def expect(self, total: int) -> None:
         self.total = total
+
+    def expect_records(self, total: int) -> None:
+        self.total, self.counts_records = total, True
 
     def count(self, count: int) -> None:
         self.done += count
@@ -90,7 +93,16 @@ class TaskProgress:
     def log(self, text: str) -> None:
         self.lines.append(self.cleaned(sendable(text)))
 
-    def average(self) -> JsonObject:
+    def summary(self) -> JsonObject:
+        """Results about the progress: the records done so far, or the bytes with their rate."""
+        return self.records() if self.counts_records else {"dataTransferRate": self._average()}
+
+    def records(self) -> JsonObject:
+        """The records done so far and all records; records that appeared meanwhile count too."""
+        total = max(self.done, self.total)
+        return {"processedObjectCount": self.done, "totalObjectCount": total}
+
+    def _average(self) -> JsonObject:
         """Bytes moved so far, and the average rate in bytes per second."""
         took = max(time.monotonic() - self._started, 1e-3)
         return {

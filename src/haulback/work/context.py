@@ -47,10 +47,13 @@ class Sharing(NamedTuple):
 
 
 class Progress(Protocol):
-    """Progress of the attempt in bytes, and the order to stop."""
+    """Progress of the attempt in bytes or records, and the order to stop."""
 
     def expect(self, total: int) -> None:
         """Set the number of bytes to be done."""
+
+    def expect_records(self, total: int) -> None:
+        """Set the number of records to be done; `meter` then counts records instead of bytes."""
 
     def meter(self, count: int) -> None:
         """Add `count` done bytes.  Raises Cancelled or Fenced when the work must stop."""

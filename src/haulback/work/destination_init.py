@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from shlex import quote
 
 import msgspec
 
@@ -16,6 +17,7 @@ from haulback.errors import Conflict, Damaged, NotFound, WrongKey
 from haulback.repository.config import CONFIG, is_repository, read_config
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.repository import Repository
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.foreign_repository import strangers
 from haulback.work.support.phases import phase
@@ -48,8 +50,15 @@ def run(context: TaskContext) -> Results:
     with suppress(NotFound, Damaged):  # the repository then uses the copy of the configuration
         require_exclusive_create(repository.destination, CONFIG)
     context.log(f"{where} holds the repository {repository.guid}")
+    backups = len(repository.objects.leaves("manifests"))
+    if backups:
+        context.log(
+            f"{counted(backups, 'backup')} stored there; to add what the catalogue lacks: haulback "
+            f"destination sync {quote(record.name)}"
+        )
     told = {"probe": msgspec.to_builtins(seen)} if seen else {}
-    return {"repository": repository.guid} | told | context.repositories.space(record)
+    told |= {"repository": repository.guid, "backups": backups}
+    return told | context.repositories.space(record)
 
 
 def _made(place: Place, secrets: list[Secret], family: Keys | None) -> Repository:

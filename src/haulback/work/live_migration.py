@@ -15,15 +15,15 @@ def run(context: TaskContext) -> Results:
         context.progress.confirm()
         if order.to.guid == order.hypervisor.guid:
             context.progress.expect(sum(disk.size for disk in here.machine(order.uuid).disks))
-            with phase(context, f"the disks were copied to {order.to.name}"):
-                capability(here, InstantRestore).make_own(order.uuid, context.progress.meter)
+            with phase(context, f"the disks were copied to {order.to.name}") as running:
+                mine = capability(here, InstantRestore)
+                mine.make_own(order.uuid, running.counting(context.progress.meter))
             return {"uuid": order.uuid}
         there = context.machines.open(order.to)
         mover = capability(here, LiveMigration)
-        with phase(context, f"the running machine was moved to {order.to.name}"):
-            moved = mover.move(
-                order.uuid, there, context.attempt, context.progress.expect, context.progress.meter
-            )
+        with phase(context, f"the running machine was moved to {order.to.name}") as running:
+            meter = running.counting(context.progress.meter)
+            moved = mover.move(order.uuid, there, context.attempt, context.progress.expect, meter)
     return {"uuid": moved.uuid}
 
 

@@ -13,8 +13,10 @@ from haulback.drivers.capabilities import ProofBoot, capability
 from haulback.drivers.hypervisor import BootedMachine, Machine, MachineDisk
 from haulback.errors import Unavailable
 from haulback.repository.manifest import Manifest
+from haulback.units import duration
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.locations import disks_at_any, read_at_any
+from haulback.work.support.phases import phase
 
 _LOOK_EVERY = 0.2  # seconds
 _SCREEN_BYTES = 1 << 20  # a larger picture is left out
@@ -37,9 +39,10 @@ def run(context: TaskContext) -> Results:
         left = booted.left_out()
         for sentence in left:
             context.log(sentence)
-        _wait(context, booted, order, begun + order.timeout / 1000)
+        context.log(f"the machine was started in {duration(time.monotonic() - begun)}")
+        with phase(context, f"the sign of life ({order.sign.value}) was seen"):
+            _wait(context, booted, order, begun + order.timeout / 1000)
         took = round((time.monotonic() - begun) * 1000)
-        context.log(f"{order.sign.value} after {took} ms")
         script = _script(context, booted, order)
         picture = booted.screen()
         evidence = Evidence(
@@ -88,10 +91,12 @@ def _shows(booted: BootedMachine, order: ProveOrder, first: bytes | None) -> boo
 def _script(context: TaskContext, booted: BootedMachine, order: ProveOrder) -> Script | None:
     if not order.script:
         return None
-    code, output = booted.run(order.script, order.timeout // 1000)
-    context.log(f"the script ended with {code}")
+    with phase(context, "the script was run in the guest") as running:
+        code, output = booted.run(order.script, order.timeout // 1000)
+        running.result = f"it ended with {code}"
     if code:
-        raise Unavailable(f"the script ended with {code}: {output[-_LOST_BYTES:].strip()}")
+        said = output[-_LOST_BYTES:].strip() or "it printed nothing"
+        raise Unavailable(f"the script ended with {code}: {said}")
     return Script(code, output)
 
 

@@ -7,6 +7,7 @@ from haulback.drivers.capabilities import InstantRestore, MachineTarget, capabil
 from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import Conflict, SourceChanged
 from haulback.repository.reported_damage import as_results
+from haulback.units import counted
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_mark import MARK
 
@@ -17,7 +18,8 @@ def run(context: TaskContext) -> Results:
     if order.hypervisor:
         _end_machines(context, context.machines.open(order.hypervisor), order)
     met = context.mounts.end(order.mount)
-    context.log(f"mount {order.mount} has ended; its backup is unchanged")
+    damage = f"; it met damage on {counted(len(met), 'destination')}" if met else ""
+    context.log(f"mount {order.mount} has ended; its backup is unchanged{damage}")
     return {"unmounted": True, **as_results(met)}
 
 

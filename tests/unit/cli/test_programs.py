@@ -12,8 +12,11 @@ import pytest
 
 from haulback.cli import programs
 from haulback.cli.server_options import ServerOptions
+from haulback.destinations.folder import Folder
 from haulback.errors import Conflict
 from haulback.logs import LogFormat
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
 
 
 def test_a_node_that_ends_is_started_again_until_the_stop(
@@ -71,3 +74,23 @@ def test_the_embedded_node_takes_the_first_free_name(
     taken |= {f"local-{number}" for number in range(2, 100)}
     with pytest.raises(Conflict, match="remove nodes that are gone"):
         programs._enrol_embedded(server, tmp_path)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_folder_of_a_given_up_destination_is_not_called_another_servers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_kept: bool,
+):
+    Repository.init(Folder(tmp_path), Secret("keyfile", b"k" * 32))
+    rooms = SimpleNamespace(
+        all_destinations=lambda app: [],
+        add_destination=lambda app, wanted: (SimpleNamespace(guid="g"), None),
+        has_kept_key=lambda app, guid: is_kept,
+    )
+    monkeypatch.setattr(programs, "destinations", rooms)
+    server: Any = SimpleNamespace(app=None)
+    programs._first_destination(server, tmp_path)
+    assert ("another server made this repository" in caplog.text) is not is_kept
+    assert ("haulback destination sync local" in caplog.text) is is_kept

@@ -48,6 +48,7 @@ REFUSED = [
     ("machine rm web --gone --key k", "--gone submits no task: leave out --watch"),
     ("snapshot clean", "name at least one machine"),
     ("hypervisor sync", "name at least one hypervisor"),
+    ("hypervisor add kvm qemu:///system", "name the URL of libvirt by --libvirt"),
     ("tape sync", "name at least one object by its guid"),
     ("task rm", "name at least one task by its guid"),
     ("task cancel a b --info", "--info"),

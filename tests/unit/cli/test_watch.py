@@ -30,3 +30,14 @@ def test_a_followed_task_that_waits_shows_the_reason_once(
         web.says(msgspec.json.encode(row))
     watch.follow(Client(web.url), str(TASK["guid"]), console())
     assert capsys.readouterr().out.count("EXPORT waits for: the backup destination bd") == 1
+
+
+def test_the_progress_of_a_task_that_counts_records_shows_records_not_bytes(
+    web: Web, capsys: pytest.CaptureFixture[str]
+):
+    read = ENDED | {"processedObjectCount": 4, "totalObjectCount": 4}
+    web.says(msgspec.json.encode(read))
+    watch.follow(Client(web.url), str(TASK["guid"]), console())
+    shown = capsys.readouterr().out
+    assert "4 records" in shown
+    assert "4 B" not in shown

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.client import record_names
 from haulback.client.calls import spelled
 from haulback.client.client import Client
 from haulback.client.tasks import check
@@ -18,6 +20,7 @@ from haulback.wire import label
 from tests.unit.web import Web
 
 GUID = "3f2b8c1e-0d4a-4f6e-9b7a-5c1d2e3f4a5b"
+UUID = "90819ef5-f5b4-497b-be6b-20bd405fb197"
 
 
 def described(name: str) -> dict[str, str]:
@@ -131,6 +134,32 @@ def test_the_beginning_of_several_guids_is_refused_with_the_candidates(web: Web,
         client.records.projects.find(GUID[:10])
     assert f"{GUID} (web)" in caught.value.message
     assert f"{other} (db)" in caught.value.message
+
+
+def test_a_machine_is_found_by_the_uuid_on_its_hypervisor(web: Web, client: Client):
+    web.says({"message": "there is no protected entity", "code": "not_found"}, 404)
+    web.says(
+        [{"guid": "a", "name": "db", "uuid": "b"}, {"guid": GUID, "name": "web", "uuid": UUID}]
+    )
+    web.says([])
+    with pytest.raises(NotFound):
+        client.backups.find(f"latest:{UUID}")
+    assert ("protected-entity", GUID) in web.last.query
+
+
+def test_the_candidates_of_a_name_tell_which_machine_is_absent():
+    gone, here = SimpleNamespace(guid="g1", present=False), SimpleNamespace(guid="g2", present=True)
+    with pytest.raises(Malformed, match=r": g1 \(web, absent\), g2 \(web\)$"):
+        record_names.chosen([gone, here], "web", "machine", lambda _: "web")
+
+
+def test_an_unknown_uuid_of_a_machine_is_refused_with_the_command_that_lists_machines(
+    web: Web, client: Client
+):
+    web.says({"message": "there is no protected entity", "code": "not_found"}, 404)
+    web.says([])
+    with pytest.raises(NotFound, match="haulback machine ls"):
+        client.machines.find(UUID)
 
 
 def test_the_newest_backup_of_a_machine_that_can_be_restored_has_a_name(web: Web, client: Client):

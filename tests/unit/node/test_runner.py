@@ -54,6 +54,8 @@ class Server:
         self.number = 0
         self.lines: list[str] = []
         self.reason = ""
+        self.results_sent: dict[str, Any] = {}
+        self.records_told = threading.Event()
         self.on_order: Callable[[], None] = lambda: None
 
     def _answer(self, what: str) -> None:
@@ -88,6 +90,7 @@ class Server:
 
     def results(self, attempt: str, results: dict[str, Any]) -> None:
         self._answer("results")
+        self.results_sent = results
 
     def set_state(self, attempt: str, state: str, info: str | None = None) -> None:
         self._answer("state")
@@ -115,6 +118,10 @@ class Server:
 
     def progress(self, attempt: str, percent: float) -> None:
         self._answer("progress")
+
+    def records(self, attempt: str, counts: dict[str, Any]) -> None:
+        assert counts == {"processedObjectCount": 3, "totalObjectCount": 4, "progress": 75.0}
+        self.records_told.set()
 
     def rate(self, attempt: str, per_second: float, done: int) -> None:
         """Record the call."""
@@ -159,6 +166,22 @@ def told(server: Server, home: StateDir, run: Callable[[RunningTask], dict[str, 
 def test_work_is_taken_done_and_told(home: StateDir):
     assert told(Server(), home, lambda work: {"done": 1}) == ["FINISHED"]
     assert home.journal.entries() == []
+
+
+def test_work_that_counts_records_reports_records_and_no_bytes(home: StateDir):
+    server = Server()
+
+    def run(work: RunningTask) -> dict[str, Any]:
+        work.progress.expect_records(4)
+        work.progress.meter(3)
+        assert server.records_told.wait(20)
+        work.progress.meter(1)
+        return {}
+
+    assert told(server, home, run) == ["FINISHED"]
+    assert server.results_sent["processedObjectCount"] == 4
+    assert server.results_sent["totalObjectCount"] == 4
+    assert "dataTransferRate" not in server.results_sent
 
 
 def test_an_unexpected_answer_does_not_end_the_asking(home: StateDir):

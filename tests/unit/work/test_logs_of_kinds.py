@@ -46,6 +46,12 @@ def test_the_work_of_every_kind_logs_its_decisions_or_phases(kind: str):
     assert "context.log(" in source or "phase(" in source
 
 
+def test_the_end_of_a_task_that_counts_records_tells_the_records():
+    counts = {"processedObjectCount": 4, "totalObjectCount": 4}
+    ended = task("BACKUP_DESTINATION_SYNC", "FINISHED", results=counts, status_info=None)
+    assert log_lines(ended, [], None)[-1].text == "FINISHED after 3.0s, 4 records read"
+
+
 def test_a_queued_task_tells_in_its_log_what_it_waits_for():
     queued = task("EXPORT", "QUEUED", status_info="the lease ran out")
     last = log_lines(queued, [], Waiting("a place on local", 3))[-1].text
@@ -74,9 +80,16 @@ def test_a_phase_tells_its_duration_and_bytes_and_where_it_broke_off():
     context: Any = Context()
     with phase(context, "the disks were read") as reading:
         reading.moved, reading.result = 2048, "1 KiB is new"
+    total: list[int] = []
+    with phase(context, "the disks were copied") as copying:
+        meter = copying.counting(total.append)
+        meter(1024)
+        meter(2048)
+    assert total == [1024, 2048]
     with pytest.raises(ValueError, match="x"), phase(context, "the packs were read"):
         raise ValueError("x")
     assert context.said == [
         "the disks were read in 0.0s: 2 KiB; 1 KiB is new",
+        "the disks were copied in 0.0s: 3 KiB",
         "not finished after 0.0s: the packs were read",
     ]

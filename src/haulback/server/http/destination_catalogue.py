@@ -16,7 +16,7 @@ from haulback.inventory import destination_types
 from haulback.server.http import query_params, request_body, task_views
 from haulback.server.http.hypervisors import shown_destinations
 from haulback.server.http.operation import TEXT, ApiRequest, Param, Router
-from haulback.server.services import attach, catalogue_exchange
+from haulback.server.services import attach, catalogue_exchange, record_losses
 from haulback.wire import parse
 
 room = Router()
@@ -59,6 +59,9 @@ def attach_destination(call: ApiRequest) -> DestinationRecord:
     roles=ADMINS,
     examples=[{}, {"oldCredentialRevoked": True}],
     command="destination take-over DESTINATION",
+    destroys=lambda call: record_losses.of_taken_destination(
+        call.app, call.guid, revoked=call.read(TakeOver).oldCredentialRevoked
+    ),
 )
 def take_over(call: ApiRequest) -> DestinationRecord:
     """Stop the server that owned the destination; the task in the answer reads the catalogue.

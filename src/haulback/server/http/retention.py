@@ -20,7 +20,7 @@ from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import retention as retention_marks
 from haulback.server.services import retention_losses
 from haulback.server.services.backups import BackupReading
-from haulback.server.services.retention import Mark
+from haulback.server.services.retention import Mark, MarkEffect
 from haulback.wire import label, parse, read
 
 _MOST = 10_000  # locations of one request
@@ -69,7 +69,7 @@ def preview(call: ApiRequest) -> list[MarkPreview]:
     )
     with BackupReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
-        return [_shown(item, known, item.after.guid in marked.going) for item in marked.marks]
+        return [_shown(item, known, marked) for item in marked.marks]
 
 
 def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
@@ -179,12 +179,13 @@ def _check_goes(backup: Backup, held: int | None) -> None:
         )
 
 
-def _shown(one: Mark, known: Catalogue, goes: bool) -> MarkPreview:
-    shown = shown_location(one.after, known)
+def _shown(one: Mark, known: Catalogue, effect: MarkEffect) -> MarkPreview:
+    shown, guid = shown_location(one.after, known), one.after.guid
     return MarkPreview(
         **msgspec.structs.asdict(shown),
         previousHint=label(one.before.hint),
         previousType=label(one.before.type),
         previousArchiveExpire=one.before.keep_until,
-        toBeRemoved=goes,
+        toBeRemoved=guid in effect.going,
+        reason=effect.reasons.get(guid),
     )

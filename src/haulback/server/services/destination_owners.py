@@ -45,12 +45,13 @@ def check(sql: Connection, plan: Plan) -> None:
         to = known.places.destination(guid)
         if not is_ours(sql, to):
             raise Conflict(
-                f"{to.name} belongs to {_owner_of(to)}: this server may only read the "
+                f"{to.name} belongs to {owner_of(to)}: this server may only read the "
                 f"destination; to write there run haulback destination take-over {to.name}"
             )
 
 
-def _owner_of(to: BackupDestination) -> str:
+def owner_of(to: BackupDestination) -> str:
+    """The owner of a destination in words."""
     name = to.owner.name or to.owner.server
     return f"the server {name}" if name else "the server that made its repository"
 

@@ -101,6 +101,14 @@ def add_destination(
     return record, task
 
 
+def has_kept_key(app: App, guid: str) -> bool:
+    """Whether the key of a given-up destination with this guid is kept until its repository is read
+    again.
+    """
+    with app.store.read() as sql:
+        return given_up_keys.is_kept(sql, guid)
+
+
 def _found_again(
     at: AuditedChange, vault: KeyVault, record: BackupDestination, kind: DestinationType
 ) -> tuple[BackupDestination, str] | None:

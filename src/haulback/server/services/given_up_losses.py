@@ -230,7 +230,7 @@ def _machine(view: LossView, guid: str) -> None:
     if stays:
         tally.note(
             f"kept: {units.counted(stays, 'backup')} of {machine.name}, whose record stays as an "
-            f"absent machine; haulback machine rm {quote(machine.name)} deletes both"
+            f"absent machine; haulback machine rm {guid} deletes both"
         )
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_of(guid)))
     view.tasks.append(given_up.of_machine(guid))

@@ -11,7 +11,12 @@ from haulback.contract.losses import Losses
 from haulback.inventory.records import Record
 from haulback.server.caller import Caller
 from haulback.server.scope import Scope
-from haulback.server.services import destinations, policies, retention_losses
+from haulback.server.services import (
+    destination_owners,
+    destinations,
+    policies,
+    retention_losses,
+)
 from haulback.server.services.app import App
 from haulback.server.services.configuration import RequestRecord, drafted
 from haulback.server.services.losses import Tally
@@ -20,6 +25,15 @@ from haulback.server.store import accounts, copy_links, given_up, loss_rows, nod
 from haulback.server.store.catalogue import SqlCatalogue
 
 _BELOW: Mapping[str, str] = {"vm-backup": "rule", "vm-snapshot": "snapshot-rule"}
+_DELETES_AT_ONCE = (
+    "the clean-ups of this server delete there at once, by the retention of this server; if "
+    "the old owner can still delete, leave the revocation out (--old-credential-revoked, "
+    "oldCredentialRevoked)"
+)
+_DELETES_LATER = (
+    "nothing is deleted there for 24 hours; after that the clean-ups of this server delete by the "
+    "retention of this server"
+)
 _HISTORY = "with the history of its fires"
 
 
@@ -65,6 +79,25 @@ def of_moved_destination(app: App, guid: str) -> Losses:
         place = SqlCatalogue(sql).places.destination(guid)
     tally.item("destination", "moved", guid, place.name, "its backups are read at the new place")
     tally.note("nothing is deleted at the old place")
+    return tally.losses
+
+
+def of_taken_destination(app: App, guid: str, *, revoked: bool) -> Losses:
+    """A destination whose owner changes, and the backups that this server removes there later.
+
+    `revoked` as in TakeOver.  Raises NotFound.
+    """
+    tally = Tally()
+    with app.store.read() as sql:
+        place = SqlCatalogue(sql).places.destination(guid)
+        is_ours = destination_owners.is_ours(sql, place)
+        owner = "this server" if is_ours else destination_owners.owner_of(place)
+    note = "this server owns the destination already" if is_ours else f"until now of {owner}"
+    tally.item("destination", "taken over", guid, place.name, note)
+    if not is_ours:
+        tally.note(f"{owner} can neither store nor delete backups on {place.name} any more")
+    tally.note(_DELETES_AT_ONCE if revoked else _DELETES_LATER)
+    retention_losses.add_at_clean_up(app, tally, guid)
     return tally.losses
 
 

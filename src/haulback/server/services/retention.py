@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from haulback.contract.backups import Hint
 from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
-from haulback.policy.retention import StoredBackup
+from haulback.policy.retention import RetentionVerdict, StoredBackup
 from haulback.server.caller import Caller
 from haulback.server.services import lock_refusals, retention_run
 from haulback.server.services.app import App
@@ -51,12 +52,13 @@ def _mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]])
 
 
 class MarkEffect(NamedTuple):
-    """The marked backups, then other backups that would no longer be kept or removed, and the guids
-    of all backups that would be removed.
+    """The marked backups, then other backups that would no longer be kept or removed; the guids of
+    all backups that would be removed; and the reason for each backup of these machines.
     """
 
     marks: list[Mark]
     going: set[str]
+    reasons: dict[str, str]
 
 
 def preview(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> MarkEffect:
@@ -67,32 +69,44 @@ def preview(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]
         now, known = app.clock.now_ms(), SqlCatalogue(sql, who.scope)
         wishes = decide(known, now)
         marked = {wish.before.guid: wish.after for wish in wishes}
-        changes, going = set[str](), set[str]()
+        changes, going, reasons = set[str](), set[str](), dict[str, str]()
         machines: dict[str, set[str]] = defaultdict(set)
         for wish in wishes:
             machines[wish.before.destination].add(wish.before.entity)
         for destination, entities in sorted(machines.items()):
             stored = retention.of_entities(sql, destination, entities)
-            before = _going(sql, stored, now)
-            after = _going(sql, [_as_marked(item, marked.get(item.guid)) for item in stored], now)
+            before = _goers(_verdicts(sql, stored, now))
+            hinted = [_as_marked(item, marked.get(item.guid)) for item in stored]
+            ruled = _verdicts(sql, hinted, now)
+            after = _goers(ruled)
             changes |= before ^ after
             going |= after
+            reasons |= {item.location.guid: item.reason.value for item in ruled}
         others = [known.backups.get(guid) for guid in sorted(changes - marked.keys())]
-        return MarkEffect([*wishes, *(Mark(other, other) for other in others)], going)
+        return MarkEffect([*wishes, *(Mark(other, other) for other in others)], going, reasons)
 
 
-def going(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> list[str]:
-    """The guids of the backups that are removed with the marks of `decide` but kept without
-    them.
-    """
-    effect = preview(app, who, decide)
+def going(effect: MarkEffect) -> list[str]:
+    """The guids of the backups that are removed with some marks but kept without them."""
     changed = [item.after for item in effect.marks if item.before.hint != item.after.hint]
     others = [item.after for item in effect.marks if item.before == item.after]
     return sorted({item.guid for item in (*changed, *others) if item.guid in effect.going})
 
 
-def _going(sql: Connection, stored: Iterable[StoredBackup], now: int) -> set[str]:
-    found = retention_run.verdicts(sql, TermsBook(sql), stored, now)
+def staying(effect: MarkEffect) -> list[Mark]:
+    """The backups that are marked for removal, but that the next clean-up keeps."""
+    return [
+        item
+        for item in effect.marks
+        if item.after.hint == Hint.TO_REMOVE.value and item.after.guid not in effect.going
+    ]
+
+
+def _verdicts(sql: Connection, stored: Iterable[StoredBackup], now: int) -> list[RetentionVerdict]:
+    return list(retention_run.verdicts(sql, TermsBook(sql), stored, now))
+
+
+def _goers(found: Iterable[RetentionVerdict]) -> set[str]:
     return {verdict.location.guid for verdict in found if verdict.goes}
 
 

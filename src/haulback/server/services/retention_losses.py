@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from haulback.contract.backups import Hint
-from haulback.contract.losses import Losses, LostItem
+from haulback.contract.losses import SHOWN, Losses, LostItem
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.policy import terms
@@ -34,9 +34,14 @@ def at_clean_up(app: App, destinations: Iterable[str]) -> Losses:
     """The backups that clean-ups of these destinations would remove now."""
     tally = Tally()
     for guid in dict.fromkeys(destinations):
-        for going in _of_destination(app, guid, lambda sql: TermsBook(sql, is_asked=True)):
-            _add(app, tally, going)
+        add_at_clean_up(app, tally, guid)
     return tally.losses
+
+
+def add_at_clean_up(app: App, tally: Tally, destination: str) -> None:
+    """Add the backups that a clean-up of a destination would remove now."""
+    for going in _of_destination(app, destination, _present):
+        _add(app, tally, going)
 
 
 def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
@@ -71,13 +76,20 @@ def add_after_rule(app: App, tally: Tally, guid: str, rule: Record | None, scope
 
 
 def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
-    """The backups that the marks of `decide` would remove at the next clean-up."""
+    """The backups that the marks of `decide` would remove at the next clean-up, and notes about
+    marked backups that this clean-up keeps.
+    """
     tally = Tally()
-    going = retention_marks.going(app, who, decide)
+    effect = retention_marks.preview(app, who, decide)
+    going = retention_marks.going(effect)
     for at in range(0, len(going), _PIECE):
         with app.store.read() as sql:
             chosen = loss_rows.among("backup", going[at : at + _PIECE])
             tally.add(loss_rows.backups(sql, NEXT, chosen))
+    for item in retention_marks.staying(effect)[:SHOWN]:
+        reason = effect.reasons.get(item.after.guid, "it is not stored")
+        named = f"backup {item.after.guid} of {item.after.entity_name}"
+        tally.note(f"the next clean-up keeps {named}: {reason}")
     return tally.losses
 
 

@@ -98,4 +98,6 @@ def _ended(task: Task) -> str:
         text += f", {units.size(moved)} moved"
         if rate := sample.get("transferRate"):
             text += f" at {units.rate(rate)}"
+    if records := task.results.get("processedObjectCount"):
+        text += f", {units.counted(records, 'record')} read"
     return f"{text}: {task.status_info}" if task.status_info else text

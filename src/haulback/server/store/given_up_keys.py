@@ -38,6 +38,12 @@ def of_driver(sql: sa.Connection, driver: str) -> list[GivenUpKey]:
     return [key for key in keys if key.record.get("driver") == driver]
 
 
+def is_kept(sql: sa.Connection, guid: str) -> bool:
+    """Whether the key of the given-up destination with this guid is kept."""
+    here = (table.c.guid == guid, table.c.kind == DESTINATION, table.c.sealed_key.is_not(None))
+    return sql.scalar(sa.select(table.c.guid).where(*here)) is not None
+
+
 def note_trial(sql: sa.Connection, guid: str, now: int) -> None:
     """Record that a new destination received a key, so that the next one receives another key."""
     record = _record(sql, guid)

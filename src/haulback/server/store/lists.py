@@ -296,12 +296,13 @@ def _scoped(column: Column, scope: Scope) -> list[Condition]:
 
 
 def _text(table: sa.Table, column: Column, wanted: ListQuery) -> list[Condition]:
-    """The conditions of a search text: a part of the name, or the beginning of the guid."""
+    """The conditions of a search text: a part of the name, or the beginning of the guid or uuid."""
     found = [column.icontains(wanted.name, autoescape=True)] if wanted.name else []
     if text := wanted.text:
         named = column.icontains(text, autoescape=True)
-        begins = table.c.guid.startswith(text.lower(), autoescape=True)
-        found.append(sa.or_(named, begins) if is_beginning(text) else named)
+        ids = [table.c[name] for name in ("guid", "uuid") if name in table.c]
+        begins = [item.startswith(text.lower(), autoescape=True) for item in ids]
+        found.append(sa.or_(named, *begins) if is_beginning(text) else named)
     return found
 
 

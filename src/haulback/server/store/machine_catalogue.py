@@ -14,6 +14,7 @@ from haulback.server.store.record_catalogue import RecordCatalogue
 from haulback.server.store.rows import records
 
 _MANY = 500  # guids in one statement
+_HINTED = 100  # machines of one uuid among which an error looks for one that the caller sees
 
 
 class MachineCatalogue:
@@ -34,8 +35,19 @@ class MachineCatalogue:
             found |= {machine.guid: machine for machine in records(self._sql, query, Entity)}
         for guid in guids:
             if guid not in found or not self._scope.allows(found[guid].project):
-                raise NotFound(f"there is no protected entity {guid}", guid=guid)
+                raise NotFound(f"there is no protected entity {guid}{self._hint(guid)}", guid=guid)
         return [found[guid] for guid in guids]
+
+    def _hint(self, uuid: str) -> str:
+        """The guid of a machine whose uuid stands in place of a guid, "" if there is none."""
+        query = sa.select(tables.entity).where(tables.entity.c.uuid == uuid).limit(_HINTED)
+        for machine in records(self._sql, query, Entity):
+            if self._scope.allows(machine.project):
+                return (
+                    f"; this is the uuid of {machine.name} on its hypervisor: name the guid "
+                    f"{machine.guid}"
+                )
+        return ""
 
     def find_named(self, hypervisor: str, name: str) -> Entity | None:
         table = tables.entity.c

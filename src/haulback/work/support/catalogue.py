@@ -67,7 +67,7 @@ def read_catalogue(context: TaskContext) -> Results:
     for text in list(stored.problems.values())[:_SAID]:
         context.log(text)
     survey, added = Survey(), 0
-    context.progress.expect(len(repository.objects.leaves("manifests")))
+    context.progress.expect_records(len(repository.objects.leaves("manifests")))
     for page in pages(repository, stored, survey):
         added += context.server.found(page)
         context.progress.meter(len(page))

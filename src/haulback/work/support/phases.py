@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from haulback import units
@@ -16,6 +16,16 @@ class Phase:
     def __init__(self) -> None:
         self.moved: int | None = None
         self.result = ""
+
+    def counting(self, meter: Callable[[int], None]) -> Callable[[int], None]:
+        """A meter of bytes that adds to the bytes of the phase too."""
+        self.moved = 0
+
+        def count(more: int) -> None:
+            self.moved = (self.moved or 0) + more
+            meter(more)
+
+        return count
 
 
 @contextmanager

@@ -375,6 +375,7 @@ def test_a_destination_that_is_found_again_has_its_old_key(house: House):
     house.take(node, init)
     house.finish(node, init, repository=new_guid())
     giving_up.give_up(house.app, DESTINATION, made.guid, house.user)
+    assert destinations.has_kept_key(house.app, made.guid)
     again, _ = destinations.add_destination(house.app, wanted, house.user)
     assert again.guid == made.guid
     other = NewDestination(name="other", path="/srv/other", node=Ref(node.guid))
