@@ -23,7 +23,8 @@ class Backoff:
 
     `pause` precedes the second call, each later pause is `factor` times as long but at most
     `longest`. `attempts` is the number of calls, including the first. No call begins later than
-    `seconds` after the first call began. None means no limit.
+    `seconds` after the first call began, or, with `from_failure`, after the first call failed. None
+    means no limit.
     """
 
     pause: float
@@ -31,6 +32,7 @@ class Backoff:
     longest: float = 60.0
     attempts: int | None = None
     seconds: float | None = None
+    from_failure: bool = False
 
     def pauses(self) -> Iterator[float]:
         """Pauses between the calls, in seconds; endless without a limit of attempts."""
@@ -62,11 +64,12 @@ def retry(
     error of the last call if `again` returns false, if the time or the attempts are used up, or if
     `wait` returns a true value, as `Event.wait` of a stop event does.
     """
-    began = clock.monotonic()
+    began = None if backoff.from_failure else clock.monotonic()
     for pause in backoff.pauses():
         try:
             return call()
         except Exception as error:
+            began = clock.monotonic() if began is None else began
             if not again(error) or _is_late(backoff, clock.monotonic() - began + pause):
                 raise
             if wait(max(pause, _requested_pause(error))):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -24,11 +25,14 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
-from haulback.contract.backups import BackupType, Hint, MarkPreview
+from haulback.contract.backups import BackupType, Hint
 from haulback.contract.export import ExportRequest
 from haulback.contract.prove import BootSign, ProveRequest
-from haulback.errors import Damaged, Malformed, NotFound
+from haulback.errors import Damaged, HaulbackError, Malformed, NotFound
 from haulback.wire import Ref
+
+if TYPE_CHECKING:
+    from haulback.client.resources import Backups
 
 app = App(name="backup")
 _COLUMNS = (
@@ -229,11 +233,17 @@ def mark(
         return
     if agreed(client, consent, lambda: backups.mark(places, _HINTS[hint], until)):
         backups.mark(places, _HINTS[hint], until)
-        _tell_staying(backups.preview_mark(places, _HINTS[hint], until))
+        if hint == "remove":
+            _tell_staying(backups, places)
 
 
-def _tell_staying(rows: Sequence[MarkPreview]) -> None:
+def _tell_staying(backups: Backups, places: Sequence[str]) -> None:
     """Print the backups that are marked for removal, but that the next clean-up keeps."""
+    try:
+        rows = backups.preview_mark(places, Hint.TO_REMOVE, None)
+    except HaulbackError as error:  # a clean-up may have removed a backup meanwhile
+        print(f"the marks are set; their effect is unknown: {error.message}", file=sys.stderr)
+        return
     for row in rows:
         if row.retentionHint.name == Hint.TO_REMOVE.value and not row.toBeRemoved:
             print(

@@ -29,7 +29,7 @@ from haulback.drivers.libvirt import firmware
 from haulback.drivers.registry import open_hypervisor
 from haulback.durable_files import write_private
 from haulback.errors import Damaged, Malformed, NotFound, OutOfSpace
-from haulback.hypervisor_types import IMAGE_FOLDER, LIBVIRT, OWN_SERVER
+from haulback.hypervisor_types import IMAGE_FOLDER, LIBVIRT, OWN_SERVER, is_remote
 from haulback.ids import new_guid
 from haulback.libvirt_xml import XML
 from haulback.repository.manifest import Manifest
@@ -99,8 +99,10 @@ class NewMachineOptions:
         return open_hypervisor(IMAGE_FOLDER.driver, {"path": str(self.to.absolute())})
 
     @property
-    def images(self) -> Path:
-        """The folder below which the images are written."""
+    def images(self) -> Path | None:
+        """The folder of this machine below which the images are written; None on another host."""
+        if self.to is None and is_remote({"url": self.libvirt}):
+            return None
         return self.to or self.storage
 
 
@@ -192,7 +194,8 @@ def _made(
         allocate=wanted.allocation and wanted.allocation is Allocation.PREALLOCATED,
         skip=frozenset(wanted.without or ()),
     )
-    _check_space(wanted_of(manifest, target).disks, wanted.images)
+    if folder := wanted.images:
+        _check_space(wanted_of(manifest, target).disks, folder)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         host = capability(machines, MachineTarget)
         made = import_machine(repository, manifest, host, target, RestoreServices(pool))

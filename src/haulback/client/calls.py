@@ -260,8 +260,15 @@ class UuidCollection(ReadableCollection[T]):
         return self._named(wanted)
 
     def guid(self, wanted: str) -> str:
-        """The guid of the record that `find` returns."""
-        return str(getattr(self.find(wanted), "guid"))  # noqa: B009
+        """The guid of the record that `find` returns; an unknown whole guid is returned as it
+        is, because tasks and backups may outlive their machine.
+        """
+        try:
+            return str(getattr(self.find(wanted), "guid"))  # noqa: B009
+        except NotFound:
+            if is_guid(wanted):
+                return wanted
+            raise
 
 
 class _NamedRow(msgspec.Struct):

@@ -6,6 +6,7 @@ exists.
 
 from __future__ import annotations
 
+import http.client
 import mmap
 import ssl
 import urllib.error
@@ -166,7 +167,7 @@ class Azure(ObstoreObjects):
                 return cast(Message, answer.headers)
         except urllib.error.HTTPError as error:
             return error.headers
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return None
 
     @property
@@ -207,8 +208,9 @@ class Azure(ObstoreObjects):
             error.close()
             if error.code != 404 or code in self.no_place:
                 answer = Answer(error.code, code, error.reason)
-                raise _problem(answer, self.settings, f"the deletion of {name}") from error
-        except OSError as error:
+                pause = pause_of(error.headers["Retry-After"], error.headers["Date"])
+                raise _problem(answer, self.settings, f"the deletion of {name}", pause) from error
+        except (OSError, http.client.HTTPException) as error:
             is_distrusted = isinstance(getattr(error, "reason", None), ssl.SSLError)
             answer = Answer(None, "Certificate" if is_distrusted else "", str(error))
             raise _problem(answer, self.settings, f"the deletion of {name}") from error

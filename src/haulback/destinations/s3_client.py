@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import ssl
 import urllib.error
 import urllib.request
@@ -60,7 +61,7 @@ def headers_of(settings: S3Settings, client: S3Store, method: Any, name: str) ->
             return cast(Message, answer.headers)
     except urllib.error.HTTPError as error:
         return error.headers
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
 
 

@@ -18,8 +18,9 @@ Tell = Callable[[str], None]
 _CLOCK = SystemClock()
 _TOLD_EVERY = 60.0  # seconds between two lines about repeated requests
 # A store may accept connections and answer nothing: each request then ends only after the time-out
-# of its settings, and eight of them would take more than an hour without `seconds`.
-BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8, seconds=900.0)
+# of its settings, and eight of them would take more than an hour without `seconds`.  The time
+# counts from the first failure, because a call may first wait long for its share of the bandwidth.
+BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8, seconds=900.0, from_failure=True)
 
 
 def silent(text: str) -> None:
@@ -85,13 +86,20 @@ class Retrying(PassThrough):
         self._again(lambda: self._destination.delete(name))
 
     def _again(self, call: Callable[[], T]) -> T:
-        return retry(call, self._backoff, self._is_repeated, self._wait, self._clock)
+        errors: list[Exception] = []
 
-    def _is_repeated(self, error: Exception) -> bool:
-        if not is_retryable(error):
-            return False
+        def is_repeated(error: Exception) -> bool:
+            errors.append(error)
+            return is_retryable(error)
+
+        def pause(seconds: float) -> object:
+            self._tell_repetition(errors[-1])
+            return self._wait(seconds)
+
+        return retry(call, self._backoff, is_repeated, pause, self._clock)
+
+    def _tell_repetition(self, error: Exception) -> None:
         now = self._clock.monotonic()
         if self._told is None or now - self._told >= _TOLD_EVERY:
             self._told = now
             self._tell(f"{error}; the request is repeated")
-        return True

@@ -99,8 +99,8 @@ class TaskProgress:
 
     def records(self) -> JsonObject:
         """The records done so far and all records; records that appeared meanwhile count too."""
-        total = max(self.done, self.total)
-        return {"processedObjectCount": self.done, "totalObjectCount": total}
+        done = self.done  # read once: the task counts on meanwhile
+        return {"processedObjectCount": done, "totalObjectCount": max(done, self.total)}
 
     def _average(self) -> JsonObject:
         """Bytes moved so far, and the average rate in bytes per second."""

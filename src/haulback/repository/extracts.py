@@ -177,15 +177,26 @@ class Extracts:
         return stored.damaged
 
     def sweep(self) -> int:
-        """Delete the parts before the last but one whole set; needs the right to delete."""
+        """Delete the parts before the last but one whole set; needs the right to delete.
+
+        Parts with facts that only a newer version reads stay, because later sets lack these facts.
+        """
         sets = self._newest_sets(StoredCatalogue(), wholes=2)
         firsts = [parts[0].number for parts in sets if parts[0].header.whole]
         if len(firsts) < 2:
             return 0
-        old = [number for number in self._objects.numbers(FOLDER) if number < firsts[0]]
+        numbers = self._objects.numbers(FOLDER)
+        old = [number for number in numbers if number < firsts[0] and self._is_understood(number)]
         for number in old:
             self._destination.delete(number_name(FOLDER, number))
         return len(old)
+
+    def _is_understood(self, number: int) -> bool:
+        """Whether no fact of a part needs a newer version."""
+        scratch = StoredCatalogue()
+        if part := self._part(number, scratch):
+            _apply(part, scratch)
+        return not scratch.lacking
 
     def _newest_sets(self, stored: StoredCatalogue, wholes: int = 1) -> list[list[_Part]]:
         """The complete sets from the last whole set on (or the last but one), the oldest first.

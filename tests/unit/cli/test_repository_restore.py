@@ -21,6 +21,7 @@ from haulback.destinations.folder import Folder
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, Malformed, NotFound, OutOfSpace
+from haulback.hypervisor_types import LIBVIRT
 from haulback.libvirt_xml import XML as MEMBER
 from haulback.repository.backup import back_up_disk
 from haulback.repository.keys import Secret
@@ -153,6 +154,11 @@ def test_a_wrong_restore_is_refused_and_leaves_nothing(
     with pytest.raises(error, match=match):
         shop.restore(*places, **wanted)
     assert not list((shop.root / "out").glob("*"))
+
+
+def test_the_space_of_another_host_is_not_that_of_this_machine():
+    assert NewMachineOptions(libvirt="qemu+ssh://root@kvm7/system").images is None
+    assert NewMachineOptions(libvirt="qemu:///system").images == Path(LIBVIRT.path)
 
 
 def leave_free(monkeypatch: pytest.MonkeyPatch, blocks: int, count: int = 1 << 20) -> None:

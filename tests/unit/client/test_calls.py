@@ -162,6 +162,12 @@ def test_an_unknown_uuid_of_a_machine_is_refused_with_the_command_that_lists_mac
         client.machines.find(UUID)
 
 
+def test_tasks_of_a_removed_machine_are_found_by_its_guid(web: Web, client: Client):
+    web.says({"message": "there is no protected entity", "code": "not_found"}, 404)
+    web.says([])
+    assert client.machines.guid(GUID) == GUID
+
+
 def test_the_newest_backup_of_a_machine_that_can_be_restored_has_a_name(web: Web, client: Client):
     web.says([{"guid": GUID, "name": "web"}])
     web.says([])

@@ -170,6 +170,9 @@ def test_extracts_of_a_newer_version_are_told_and_nothing_of_them_is_dropped(
     assert write(repository, item("a"), at=NOW + 1).whole
     assert repository.extracts.read().facts("tape", "t") == {"slot": 7}
     assert facts(repository) == {"a": {}}
+    assert write(repository, item("a"), at=NOW + 8 * DAY_MS).whole
+    assert repository.extracts.sweep() == 1, "the facts of a newer version exist nowhere else"
+    assert repository.objects.numbers("extracts")[:2] == [2, 3]
 
 
 def test_parts_are_bounded_and_an_incomplete_set_does_not_count(

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from haulback.contract.backup_destination_sync import DestinationSyncResult
 from haulback.inventory.records import Backup
 from haulback.kinds.support.second_copies import COPIES, HEALS, SOURCE, TYPE
 from haulback.server.store import tables, tasks
 from haulback.server.store.copy_tables import copy_due, copy_link
 from haulback.server.store.rows import records
 from haulback.units import DAY_MS
+from haulback.wire import JsonMapping
 
 _LINK = copy_link.c
 _COLUMNS = (_LINK.source, _LINK.target, _LINK.role, _LINK.due, _LINK.after)
@@ -238,13 +241,23 @@ def has_other_source(sql: sa.Connection, damaged: Backup, now: int) -> bool:
 def _vain_healings(sql: sa.Connection, damaged: Backup, now: int) -> Counter[str]:
     """The healings of a location in the last day that left damage, by their source."""
     task = tables.task.c
+    # `modified` is never before `created`, and has an index of all tasks.
+    recent = (task.modified > now - DAY_MS, task.created > now - DAY_MS, task.type == TYPE)
     where = (task.entity == damaged.entity, task.destination == damaged.destination)
-    query = sa.select(*tasks.COLUMNS).where(*where, task.type == TYPE, task.created > now - DAY_MS)
+    query = sa.select(*tasks.COLUMNS).where(*recent, *where)
     vain: Counter[str] = Counter()
     for row in sql.execute(query):
         item = tasks.task_of(row)
         if item.params.get(HEALS) and damaged.guid in item.params[COPIES]:
-            done = [copy for copy in item.results.get("copied", ()) if not copy.get("lacks")]
-            is_vain = damaged.guid not in [copy.get("backup") for copy in done]
-            vain[item.params[SOURCE]] += is_vain
+            vain[item.params[SOURCE]] += damaged.guid not in _whole_copies(item.results)
     return vain
+
+
+def _whole_copies(results: JsonMapping) -> set[str]:
+    """The backups that a node reported as copied without a gap; none if the report is unusable."""
+    report = {"copied": results.get("copied", [])}
+    try:
+        copied = msgspec.convert(report, DestinationSyncResult).copied
+    except msgspec.ValidationError:
+        return set()
+    return {copy.backup for copy in copied if not copy.lacks}

@@ -40,7 +40,10 @@ class MachineCatalogue:
 
     def _hint(self, uuid: str) -> str:
         """The guid of a machine whose uuid stands in place of a guid, "" if there is none."""
-        query = sa.select(tables.entity).where(tables.entity.c.uuid == uuid).limit(_HINTED)
+        table = tables.entity.c
+        # The index of uuids begins with the hypervisor.
+        hosts = table.hypervisor.in_(sa.select(tables.hypervisor.c.guid))
+        query = sa.select(tables.entity).where(hosts, table.uuid == uuid).limit(_HINTED)
         for machine in records(self._sql, query, Entity):
             if self._scope.allows(machine.project):
                 return (

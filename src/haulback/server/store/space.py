@@ -94,7 +94,8 @@ class SpaceRecords:
         known = of(self._sql, [destination]).get(destination, NOTHING_KNOWN)
         space = space_of(row[2], row[3], known)
         used = row[3] if row[3] is not None else known.held
-        if used is not None:
+        # Before the first clean-up the size is too small: a later day would look like growth.
+        if used is not None and (row[3] is not None or known.measured is not None):
             self._note_day(destination, used)
         waits = policy.why_full(space, limits_of(msgspec.json.decode(row[1])))
         if waits != known.waits:

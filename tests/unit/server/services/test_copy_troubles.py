@@ -218,6 +218,20 @@ def test_a_healing_in_vain_gives_way_to_another_source(copies):
     assert copies.locations(backup)[0].location_status == "PRESENT"
 
 
+@pytest.mark.parametrize("copied", [5, ["x"], [{"backup": 5}]])
+def test_a_healing_with_an_unusable_report_fails_and_the_next_is_planned(copies, copied):
+    house, app = copies.house, copies.house.app
+    damaged = copies.locations(copies.both())[0]
+    copies.damaged(damaged)
+    assert destination_sync.plan_due(app) == 1
+    [heal] = copies.syncs()
+    house.take(copies.node, heal)
+    node_tasks.report(app, copies.node, heal.guid, results={"copied": copied})
+    house.fail(copies.node, heal)
+    house.clock.now += 7 * HOUR
+    assert destination_sync.plan_due(app) == 1
+
+
 def test_two_servers_plan_one_copy_of_a_backup(copies):
     house, rule = copies.house, copies.rule()
     copies.saved(

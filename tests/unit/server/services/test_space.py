@@ -122,6 +122,17 @@ def test_a_quota_counts_what_was_stored_before_the_first_clean_up(house: House):
     assert waits.guid in house.offered(node)
 
 
+def test_the_size_before_the_first_clean_up_is_no_growth(house: House):
+    node = house.node()
+    limited(house, quota=TIB)
+    store = house.exported(node)
+    house.take(node, store)
+    house.finish(node, store, stored=40)
+    house.clock.now += 2 * DAY_MS
+    cleaned(house, SpaceUsage(100 * GIB, 100 * GIB))
+    assert (record(house).growthPerDay, record(house).fullAt) == (None, None)
+
+
 def test_a_clean_up_that_frees_space_lets_backups_go_on(house: House):
     limited(house, quota=100)
     cleaned(house, SpaceUsage(100, 20))
