@@ -327,7 +327,7 @@ def test_a_block_job_of_the_owner_is_named_and_a_lost_checkpoint_is_a_full(runni
     copy = f"<disk><source file='{running.host.storage}/copy'/><driver type='qcow2'/></disk>"
     domain.blockCopy("vdb", copy, None, 4)  # VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
     with pytest.raises(
-        Unavailable, match=r"a block job that Haulback did not start .* runs on vdb; a backup is"
+        Unavailable, match=r"a block job that Haulback did not start .* runs on vdb; wait for"
     ):
         running.hypervisor.inner.snapshot(uuid, "b1")
     domain.blockJobAbort("vdb")

@@ -119,7 +119,7 @@ def test_a_key_that_was_locked_away_survives_the_loss_of_its_server(home: Home, 
     assert list(home.usb.iterdir()) == [file]
     checked = home.shown("haulback repository verify")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "1 backups" in checked.stdout
+    assert "1 backup," in checked.stdout
 
 
 @pytest.mark.parametrize("left", ["configuration", "packs only"])

@@ -350,7 +350,7 @@ def test_nothing_is_shown_inside_of_what_is_shown(site: Site, tmp_path: Path):
     steps = site.api.get("/tasks/detailed", {"workflow-execution": head["guid"]})
     [failed] = [step for step in steps if step["state"]["name"] == "FAILED"]
     assert (
-        f"{shown} because the node does not run as root or a backup is mounted there"
+        f"{shown}, because the node does not run as root or a backup is mounted there"
         in failed["statusInfo"]
     )
 

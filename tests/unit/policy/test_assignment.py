@@ -191,7 +191,7 @@ def test_an_empty_list_matches_no_name_and_a_longest_expression_is_read():
             NamePatterns([wrong], "list")
         assert caught.value.message == f"list[0]: give 1 to {LONGEST} characters"
         assert caught.value.details == {"field": "list[0]"}
-    with pytest.raises(Malformed, match=rf"^list: at most {MOST} expressions$") as caught:
+    with pytest.raises(Malformed, match=rf"^list: give at most {MOST} expressions$") as caught:
         NamePatterns(["a"] * (MOST + 1), "list")
     assert caught.value.details == {"field": "list"}
     assert (MOST, LONGEST) == (100, 500)
