@@ -115,6 +115,7 @@ def test_a_file_that_names_no_destination_is_refused(tmp_path: Path, text: str, 
         open_location(tmp_path / "vault.json")
 
 
+@pytest.mark.slow
 def test_a_command_tells_why_it_waits_for_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
