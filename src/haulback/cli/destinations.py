@@ -37,6 +37,12 @@ from haulback.units import GIB, MIB, counted
 from haulback.wire import JsonObject, Ref, Word
 
 app = App(name="destination")
+_Settings = Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")]
+_Secrets = Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")]
+_Nodes = Annotated[
+    list[str], Parameter(help="A node that reaches the destination; may be repeated.")
+]
+_AllNodes = Annotated[bool, Parameter(negative="", help="Every node reaches the destination.")]
 _TYPES = tuple(map(text, ("type", "settings", "secrets", *Capabilities._fields)))
 _SHOWN = (
     *PLACE,
@@ -84,14 +90,10 @@ def add_destination(
     path: Annotated[Path | None, Parameter(help="Folder on the node.")] = None,
     *,
     kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
-    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
-    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
-    node: Annotated[
-        list[str], Parameter(help="A node that reaches the destination; may be repeated.")
-    ] = [],  # noqa: B006
-    all_nodes: Annotated[
-        bool, Parameter(negative="", help="Every node reaches the destination.")
-    ] = False,
+    setting: _Settings = [],  # noqa: B006 - read only
+    secret: _Secrets = [],  # noqa: B006 - read only
+    node: _Nodes = [],  # noqa: B006 - read only
+    all_nodes: _AllNodes = False,
     copy_of: Annotated[
         str,
         Parameter(help="Destination whose backups are copied here: name, guid or its beginning."),
@@ -147,14 +149,10 @@ def set_destination(
     *,
     rename: Annotated[str, Parameter(help="The new name.")] = "",
     limits: DestinationLimits = UNLIMITED,
-    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
-    node: Annotated[
-        list[str], Parameter(help="A node that reaches the destination; may be repeated.")
-    ] = [],  # noqa: B006
-    all_nodes: Annotated[
-        bool, Parameter(negative="", help="Every node reaches the destination.")
-    ] = False,
-    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
+    setting: _Settings = [],  # noqa: B006 - read only
+    node: _Nodes = [],  # noqa: B006 - read only
+    all_nodes: _AllNodes = False,
+    secret: _Secrets = [],  # noqa: B006 - read only
     consent: Consent = ASK,
 ) -> None:
     """Rename a destination, or set its retention and verification; options not given stay
@@ -194,14 +192,10 @@ def move_destination(
     name: DestinationWord,
     path: Annotated[Path | None, Parameter(help="The new folder.")] = None,
     *,
-    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
-    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
-    node: Annotated[
-        list[str], Parameter(help="A node that reaches the destination; may be repeated.")
-    ] = [],  # noqa: B006
-    all_nodes: Annotated[
-        bool, Parameter(negative="", help="Every node reaches the destination.")
-    ] = False,
+    setting: _Settings = [],  # noqa: B006 - read only
+    secret: _Secrets = [],  # noqa: B006 - read only
+    node: _Nodes = [],  # noqa: B006 - read only
+    all_nodes: _AllNodes = False,
     consent: Consent = ASK,
 ) -> None:
     """Change the location of a destination's repository: the folder PATH, or the --set settings of

@@ -101,42 +101,37 @@ class Hung(PassThrough):
         raise Unavailable("no answer")
 
 
+def given_up(time_out: float) -> tuple[Hung, list[str]]:
+    """A hung store after its retries, and the told reasons."""
+    told: list[str] = []
+    clock = ManualClock()
+    hung = Hung(clock, time_out)
+    with pytest.raises(Unavailable):
+        Retrying(hung, wait=clock.wait, clock=clock, tell=told.append).load("manifests/a")
+    return hung, told
+
+
 @pytest.mark.parametrize(("time_out", "asked"), [(10.0, 8), (120.0, 8), (600.0, 3), (3600.0, 2)])
 def test_a_store_that_hangs_is_given_up_after_a_quarter_of_an_hour_and_two_time_outs(
     time_out: float, asked: int
 ):
-    clock = ManualClock()
-    hung = Hung(clock, time_out)
-    with pytest.raises(Unavailable):
-        Retrying(hung, wait=clock.wait, clock=clock).load("manifests/a")
+    hung, _ = given_up(time_out)
     assert hung.asked == asked
-    assert clock.seconds <= 900 + 2 * time_out
+    assert hung.clock.seconds <= 900 + 2 * time_out
 
 
 def test_a_call_that_waited_long_for_its_share_of_the_bandwidth_is_repeated_all_the_same():
-    clock = ManualClock()
-    hung = Hung(clock, 1310.0)
-    with pytest.raises(Unavailable):
-        Retrying(hung, wait=clock.wait, clock=clock).load("manifests/a")
-    assert hung.asked == 2
+    assert given_up(1310.0)[0].asked == 2
 
 
 def test_the_reason_of_repeated_requests_is_told_once_a_minute():
-    told: list[str] = []
-    clock = ManualClock()
-    hung = Hung(clock, 20.0)
-    with pytest.raises(Unavailable):
-        Retrying(hung, wait=clock.wait, clock=clock, tell=told.append).load("manifests/a")
+    hung, told = given_up(20.0)
     assert hung.asked == 8
     assert told == ["no answer; the request is repeated"] * 3
 
 
 def test_the_last_error_is_not_told_as_a_repetition():
-    told: list[str] = []
-    clock = ManualClock()
-    hung = Hung(clock, 1000.0)
-    with pytest.raises(Unavailable):
-        Retrying(hung, wait=clock.wait, clock=clock, tell=told.append).load("manifests/a")
+    hung, told = given_up(1000.0)
     assert (hung.asked, len(told)) == (2, 1)
 
 
