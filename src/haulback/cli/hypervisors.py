@@ -29,6 +29,10 @@ from haulback.errors import Incomplete, Malformed
 from haulback.units import counted
 
 app = App(name="hypervisor")
+_Nodes = Annotated[
+    list[str], Parameter(help="A node that reaches the hypervisor; may be repeated.")
+]
+_AllNodes = Annotated[bool, Parameter(negative="", help="Every node reaches the hypervisor.")]
 _SHOWN = (*PLACE, text("vmCount"), moment("notBelievedSince"))
 
 
@@ -50,12 +54,8 @@ def add_hypervisor(
     path: Annotated[Path | None, Parameter(help="Image folder on the node.")] = None,
     *,
     libvirt: Annotated[str, Parameter(help="URL of libvirt, like qemu:///system.")] = "",
-    node: Annotated[
-        list[str], Parameter(help="A node that reaches the hypervisor; may be repeated.")
-    ] = [],  # noqa: B006
-    all_nodes: Annotated[
-        bool, Parameter(negative="", help="Every node reaches the hypervisor.")
-    ] = False,
+    node: _Nodes = [],  # noqa: B006 - read only
+    all_nodes: _AllNodes = False,
     manager: Annotated[
         str, Parameter(help="Manager of the hypervisor: name, guid or its beginning.")
     ] = "",
@@ -101,12 +101,8 @@ def set_hypervisor(
     cluster: Annotated[
         str, Parameter(help="Cluster of the hypervisor: name, guid or its beginning.")
     ] = "",
-    node: Annotated[
-        list[str], Parameter(help="A node that reaches the hypervisor; may be repeated.")
-    ] = [],  # noqa: B006
-    all_nodes: Annotated[
-        bool, Parameter(negative="", help="Every node reaches the hypervisor.")
-    ] = False,
+    node: _Nodes = [],  # noqa: B006 - read only
+    all_nodes: _AllNodes = False,
 ) -> None:
     """Rename a hypervisor, assign it to a manager, or set the nodes that reach it; options not
     given stay unchanged.
