@@ -59,14 +59,16 @@ _FULL_SHARES = Statement("SELECT key FROM slot WHERE key >= :low AND key < :high
 _SEVERAL = Statement("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
 _USED = Statement("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
 # An index query for each lane and pin, of which there are few, while the queue may be long. A
-# scalar subquery is never turned into a join, which would read the whole queue.
+# scalar subquery is never turned into a join, which would read the whole queue.  The order is that
+# of the index: without an order, PostgreSQL reads the whole queue for each lane without a task,
+# because it expects to find one among the first rows.
 _LANES = Statement(
     "SELECT lanes.lane, pins.pin FROM ("
     + " UNION ALL ".join(f"SELECT '{lane}' AS lane" for lane in scheduling.LANES)
     + ") AS lanes CROSS JOIN (SELECT '' AS pin UNION ALL SELECT CAST(:node AS VARCHAR(36)) "
     "UNION ALL SELECT guid FROM node_group WHERE node = :node) AS pins "
     "WHERE (SELECT task.guid FROM task WHERE task.ready AND task.lane = lanes.lane "
-    "AND task.pinned_node = pins.pin LIMIT 1) IS NOT NULL"
+    "AND task.pinned_node = pins.pin ORDER BY task.rank LIMIT 1) IS NOT NULL"
 )
 _FILL = Statement(
     "INSERT INTO slot (key, used, most) VALUES (:key, :count, :most) ON CONFLICT (key) DO UPDATE "

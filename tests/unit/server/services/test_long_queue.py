@@ -1,0 +1,102 @@
+"""No frequent statement reads the whole queue on PostgreSQL, however long the queue is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from haulback.kinds.registry import KINDS
+from haulback.server.key_vault import KeyVault
+from haulback.server.services import maintenance, node_tasks
+from haulback.server.services import tasks as task_service
+from haulback.server.services.app import App
+from haulback.server.store.engine import open_store
+from tests import databases
+from tests.unit.server.conftest import Clock, House
+
+_LONG = 20_000  # tasks: PostgreSQL chooses the plans of a long queue
+_PLANS = (
+    "SET session_preload_libraries = 'auto_explain'",
+    "SET auto_explain.log_min_duration = 0",
+    "SET client_min_messages = 'log'",
+)
+
+
+@pytest.fixture
+def long_house(cluster: str) -> Iterator[tuple[House, list[str]]]:
+    """An app on PostgreSQL, and the plans of the statements that it executes."""
+    url = databases.migrated_database(cluster, "long-queue")
+    clock, plans = Clock(), list[str]()
+    app = App(open_store(url), KINDS, KeyVault(bytes(32)), clock=clock)  # type: ignore[arg-type]
+    house = House(app, clock)
+    with app.store.write() as sql:
+        sql.exec_driver_sql("LOAD 'auto_explain'")  # defines the settings below
+        for change in _PLANS:
+            sql.exec_driver_sql(f'ALTER DATABASE "long-queue" {change}')
+    app.store.close()
+
+    def listen(connection: Any, _record: object) -> None:
+        connection.add_notice_handler(lambda notice: plans.append(str(notice.message_primary)))
+
+    app.store = open_store(url)
+    for engine in {app.store.engine, app.store._reader}:
+        sa.event.listen(engine, "connect", listen)
+        engine.dispose()
+    yield house, plans
+    app.store.close()
+    with databases.psycopg.connect(
+        cluster.format(database="postgres"), autocommit=True
+    ) as connection:
+        connection.execute('DROP DATABASE "long-queue" WITH (FORCE)')
+
+
+def _lengthen(house: House, guid: str, changes: dict[str, str]) -> None:
+    """Insert many copies of a task, with some columns changed."""
+    with house.app.store.write() as sql:
+        row = sql.exec_driver_sql("SELECT * FROM task WHERE guid = %s", (guid,)).mappings().one()
+        changed = {"guid": "gen_random_uuid()::text", "workflow": "gen_random_uuid()::text"}
+        changed |= {"rank": "rank + i", "created": "created - i", **changes}
+        columns = ", ".join(changed.get(name, name) for name in row)
+        sql.exec_driver_sql(
+            f"INSERT INTO task ({', '.join(row)}) SELECT {columns} FROM "
+            f"(SELECT * FROM task WHERE guid = '{guid}') AS model, generate_series(1, {_LONG}) AS i"
+        )
+    with house.app.store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as sql:
+        sql.exec_driver_sql("ANALYZE")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ready": "false", "window_start": "window_start + 86400000"},
+        {"state": "'PLANNED'", "ready": "false"},
+        {"state": "'FINISHED'", "ready": "false", "finished": "created"},
+        {"state": "'FINISHED'", "ready": "false", "finished": "created", "archived": "true"},
+        {"lane": "'store'"},
+    ],
+    ids=["ready", "later", "planned", "ended", "archived", "stores"],
+)
+def test_no_statement_of_a_node_or_of_a_tick_reads_the_whole_queue(
+    long_house: tuple[House, list[str]], changes: dict[str, str]
+):
+    house, plans = long_house
+    node = house.node()
+    [first] = house.export(backupDestination=house.destination.guid)
+    _lengthen(house, first.guid, changes)
+    [mine] = house.export(house.entities[1], backupDestination=house.destination.guid, priority=100)
+    plans.clear()
+    node_tasks.offer(house.app, node)
+    house.take(node, mine)
+    node_tasks.progress(house.app, node, mine.guid, 50.0)
+    house.fail(node, mine)
+    house.clock.now += 2_000
+    maintenance.tick(house.app)
+    task_service.look(house.app, mine.guid)
+    assert plans
+    scans = [plan for plan in plans if re.search(r"Seq Scan on task\b", plan)]
+    assert not scans, scans[0]
