@@ -122,6 +122,7 @@ _ENDS = {
     "POST /hypervisors/{guid}/confirm-absent": "1 machine absent",
     "DELETE /backup-destinations/{guid}": "1 destination removed",
     "POST /backup-destinations/{guid}/take-over": "nothing is deleted there for 24 hours",
+    "POST /backup-destinations/attach": "the store is only read",
     "POST /backups/{guid}/confirm-missing": "1 backup given up",
 }
 _REFUSED = {
@@ -168,6 +169,18 @@ def test_a_dry_run_is_refused_as_the_request_would_be(served: Served):
     answer = served.call("DELETE", f"/api/nodes/{node}?dryRun=true")
     assert answer.status_code == 409
     assert "runs tasks" in answer.json()["message"]
+
+
+def test_a_dry_run_of_an_attachment_names_the_take_over_and_refuses_a_missing_key(served: Served):
+    path, key = "/api/backup-destinations/attach?dryRun=true", {"keyFile": "0" * 64}
+    body = {"name": "vault", "path": "/srv/vault", "node": {"guid": served.identity["guid"]}}
+    losses = served.call("POST", path, body | key | {"takeOver": True}).json()
+    assert [(item["fate"], item["name"]) for item in losses["items"]] == [("taken over", "vault")]
+    assert any("24 hours" in note for note in losses["notes"])
+    assert served.call("POST", path, body | key).json()["total"] == 0
+    assert served.call("POST", path, body).status_code == 400
+    shown = served.call("GET", "/api/backup-destinations").json()
+    assert "vault" not in [destination["name"] for destination in shown]
 
 
 @pytest.mark.parametrize("query", ["dryRun=true", "dryRun=true&gone=true"])

@@ -48,8 +48,9 @@ def attach(
     node: NodeOption = "",
     take_over: Annotated[bool, Parameter(negative="", help="Become the owner.")] = False,
     old_credential_revoked: Revoked = False,
+    consent: Consent = ASK,
 ) -> None:
-    """Add a store that holds a repository, with its backups.
+    """Add a store that holds a repository, with its backups; asks before a take-over.
 
     The repository is opened by --key-file, --kit, or the passphrase in HAULBACK_PASSPHRASE. Without
     --take-over the store is only read: its backups can be listed, mounted, proved and restored.
@@ -74,15 +75,22 @@ def attach(
         kit=opened_by.get("kit"),
         passphrase=opened_by.get("passphrase"),
     )
-    made = client.destinations.attach(wanted)
+    act = partial(client.destinations.attach, wanted)
+    if (take_over or consent.dry_run) and not agreed(client, consent, act):
+        return
+    _follow_attached(client, act())
+
+
+def _follow_attached(client: Client, made: DestinationRecord) -> None:
+    """Follow the task of an attachment; its error says how to attach again."""
     print(made.guid)
     try:
         _follow(client, made)
     except HaulbackError as error:
         if not client.destinations.get(made.guid).initialized:
             error.message += (
-                f"; nothing was changed in the store: remove {name} (haulback destination rm "
-                f"{name}), and attach the store again with the right settings and key"
+                f"; nothing was changed in the store: remove {made.name} (haulback destination rm "
+                f"{made.name}), and attach the store again with the right settings and key"
             )
         raise
 

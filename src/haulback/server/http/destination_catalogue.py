@@ -11,6 +11,7 @@ from haulback.contract.catalogue import (
     TakeOver,
 )
 from haulback.contract.destinations import DestinationRecord
+from haulback.contract.losses import Losses
 from haulback.contract.roles import ADMINS, NODES, OPERATORS
 from haulback.inventory import destination_types
 from haulback.server.http import query_params, request_body, task_views
@@ -32,21 +33,33 @@ room = Router()
     roles=ADMINS,
     examples=[{"name": "vault", "path": "/srv/vault", "keyFile": "0" * 64}],
     command="destination attach vault /srv/vault --key-file KEY --node NODE",
+    destroys=lambda call: _attach_losses(call),
 )
 def attach_destination(call: ApiRequest) -> DestinationRecord:
     """Add a destination that holds a repository; the task in the answer reads its catalogue.
 
     The destination is read-only unless `takeOver` makes this server its owner.
     """
+    record, task = attach.attach(call.app, _attached(call), call.who)
+    [shown] = shown_destinations(call, [record])
+    shown.task = task_views.details(task)
+    return shown
+
+
+def _attach_losses(call: ApiRequest) -> Losses:
+    wanted = _attached(call)
+    attach.check(wanted)
+    return record_losses.of_attached_destination(wanted)
+
+
+def _attached(call: ApiRequest) -> AttachedDestination:
+    """The body of the request; settings of the type may stand beside the members."""
     wanted: AttachedDestination = call.read(AttachedDestination)
     kind = destination_types.chosen(wanted.type, wanted.driver)
     own = AttachedDestination.__struct_fields__
     body = {name: value for name, value in parse(call.body).items() if name not in own}
     wanted.settings = destination_types.members(body, kind) | (wanted.settings or {})
-    record, task = attach.attach(call.app, wanted, call.who)
-    [shown] = shown_destinations(call, [record])
-    shown.task = task_views.details(task)
-    return shown
+    return wanted
 
 
 @room(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from haulback.contract.catalogue import AttachedDestination
 from haulback.contract.destinations import ChangedDestination
 from haulback.contract.losses import Losses
 from haulback.inventory.records import Record
@@ -98,6 +99,21 @@ def of_taken_destination(app: App, guid: str, *, revoked: bool) -> Losses:
         tally.note(f"{owner} can neither store nor delete backups on {place.name} any more")
     tally.note(_DELETES_AT_ONCE if revoked else _DELETES_LATER)
     retention_losses.add_at_clean_up(app, tally, guid)
+    return tally.losses
+
+
+def of_attached_destination(wanted: AttachedDestination) -> Losses:
+    """A destination that is taken over while it is attached; no items if the store is only read.
+
+    The backups and the owner of the store are unknown until a node has opened its repository.
+    """
+    tally = Tally()
+    if wanted.takeOver:
+        tally.item("destination", "taken over", "", wanted.name, "the store was not opened yet")
+        tally.note("the server that owned the store can neither store nor delete backups there")
+        tally.note(_DELETES_AT_ONCE if wanted.oldCredentialRevoked else _DELETES_LATER)
+    else:
+        tally.note("the store is only read")
     return tally.losses
 
 
