@@ -142,6 +142,7 @@ def test_a_dry_run_names_what_goes_and_changes_nothing(
     monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
     monkeypatch.setenv("HAULBACK_TOKEN", served.person)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "key").write_text("0" * 64)
     asked = watch(monkeypatch)
     named: dict[str, str] = {}
     for operation in DESTROYING:
