@@ -26,6 +26,9 @@ from haulback.wire import dump
 _IN_MEMORY = 512  # events
 # Seconds between two reads without a signal, because a server may die before it signals.
 _AGAIN = 2.0
+# Seconds between two rounds: the first event after a pause is read at once, and the events of the
+# following tasks together, because each round takes a write transaction.
+_TOGETHER = 0.1
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +53,7 @@ class EventHub:
         self._store, self._now, self._tell = store, now, tell
         # `_turn` lets one thread number and read events; `_lock` guards `_newest` and `_head`.
         # Order: `_turn` first, and no query of the database under `_lock`.
-        self._turn, self._lock, self._signal = Lock(), Lock(), Event()
+        self._turn, self._lock, self._signal, self._over = Lock(), Lock(), Event(), Event()
         self._newest: deque[HubEntry] = deque(maxlen=_IN_MEMORY)
         self._head: int | None = None
         store.on_events = self._committed
@@ -84,6 +87,7 @@ class EventHub:
     def end(self) -> None:
         """End all streams, because the server stops."""
         self.readers.end()
+        self._over.set()
         self._signal.set()
 
     def _committed(self) -> None:
@@ -106,7 +110,7 @@ class EventHub:
         return len(fresh) == _IN_MEMORY
 
     def _run(self) -> None:
-        while not self.readers.is_over:
+        while not self._over.is_set():
             self._signal.wait(_AGAIN)
             self._signal.clear()
             try:
@@ -116,6 +120,7 @@ class EventHub:
                 self._signal.wait(_AGAIN)
             except Exception:
                 log.exception("events")
+            self._over.wait(_TOGETHER)
 
     def start(self) -> None:
         """Start the thread."""

@@ -219,9 +219,11 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     Raises Conflict if a task cannot start; the caller rolls the transaction back.
     """
     node, session, until, limits = lease
-    _check_breakers(connection, wanted)
-    _check_hours(connection, wanted, now)
-    shares = _has_several(connection)
+    shares = False
+    if any(_destinations(task) for task in wanted):
+        _check_breakers(connection, wanted)
+        _check_hours(connection, wanted, now)
+        shares = _has_several(connection)
     pins = _pins(connection, node, wanted)
     for task in wanted:
         _check_startable(task, pins, now)
@@ -303,9 +305,14 @@ def _check_startable(task: Task, pins: Sequence[str], now: int) -> None:
 def _places(task: Task, node: str, *, shares: bool) -> list[str]:
     """The limit rows that a task occupies on a node."""
     wanted: list[str | None] = [scheduling.node_slot(node, task.lane), *_own_slots(task)]
-    for place in (task.ref("backupDestination"), source_of(task)) if shares else ():
-        wanted += [scheduling.share_slot(node, task.lane, place)] if place else []
+    if shares:
+        wanted += [scheduling.share_slot(node, task.lane, place) for place in _destinations(task)]
     return sorted(key for key in wanted if key)
+
+
+def _destinations(task: Task) -> list[str]:
+    """The destinations that a task writes to or reads from."""
+    return [place for place in (task.ref("backupDestination"), source_of(task)) if place]
 
 
 def _own_slots(task: Task) -> tuple[str | None, ...]:
