@@ -121,6 +121,7 @@ def test_a_gone_node_takes_what_only_it_reached_and_nothing_else(house: House):
     with house.app.store.read() as sql:
         machine = SqlCatalogue(sql).machines.get(house.entities[0].guid)
         assert (machine.present, machine.hypervisor) == (False, ATTACHED_SOURCE)
+        assert SqlCatalogue(sql).places.hypervisor(ATTACHED_SOURCE).name == "Without a hypervisor"
         assert given_up.left(sql) == []
     assert house.offered(other) == []
     house.secrets.pop("n1")
