@@ -7,10 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from haulback.drivers.direct_writes import PAGE, DirectWriter
 from haulback.durable_files import WRITTEN_AT_ONCE, translate
-from haulback.units import MIB
+from haulback.units import KIB, MIB
 
-_SYNC_EVERY = 64 * MIB  # bytes written between two background syncs
+_SYNC_EVERY = 64 * MIB  # bytes written through the page cache between two background syncs
+_LEAST_DIRECT = 64 * KIB  # bytes; a shorter write waits longer for the disk than a copy takes
 
 
 class Sink(Protocol):
@@ -23,8 +25,9 @@ class Sink(Protocol):
 class RawFile:
     """A new raw image, sparse unless `allocate` is set; `size` in bytes.
 
-    Written data is synced in the background, so that closing has little left to sync. Raises
-    FileExistsError for an existing path, OutOfSpace when the allocation fails.
+    Whole pages are written past the page cache where the file system is suitable; all other data
+    is synced in the background, so that closing has little left to sync.  One thread may write at a
+    time.  Raises FileExistsError for an existing path, OutOfSpace when the allocation fails.
     """
 
     def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
@@ -37,22 +40,33 @@ class RawFile:
         except OSError as error:
             os.close(self._handle)
             raise translate(error, path) from error
+        self._direct = DirectWriter.of(path, self._handle)
         self._unsynced = 0
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._syncing: Future[None] | None = None
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         view = memoryview(data)
-        self._unsynced += len(view)
+        head = -offset % PAGE
+        body = (len(view) - head) // PAGE * PAGE
         try:
-            while view:
-                count = os.pwrite(self._handle, view[:WRITTEN_AT_ONCE], offset)
-                view, offset = view[count:], offset + count
-            if self._unsynced >= _SYNC_EVERY and (self._syncing is None or self._syncing.done()):
-                self._settle()
-                self._syncing = self._syncer.submit(os.fdatasync, self._handle)
+            if self._direct and body >= _LEAST_DIRECT:
+                self._write(offset, view[:head])
+                head += self._direct.write(offset + head, view[head : head + body])
+                offset, view = offset + head, view[head:]
+            self._write(offset, view)
         except OSError as error:
             raise translate(error, self.path) from error
+
+    def _write(self, offset: int, view: memoryview) -> None:
+        """Write through the page cache."""
+        self._unsynced += len(view)
+        while view:
+            count = os.pwrite(self._handle, view[:WRITTEN_AT_ONCE], offset)
+            view, offset = view[count:], offset + count
+        if self._unsynced >= _SYNC_EVERY and (self._syncing is None or self._syncing.done()):
+            self._settle()
+            self._syncing = self._syncer.submit(os.fdatasync, self._handle)
 
     def close(self, *, sync: bool = True) -> None:
         """Close the file; a second call does nothing. With `sync` the content is durable.
@@ -68,6 +82,8 @@ class RawFile:
             raise translate(error, self.path) from error
         finally:
             os.close(self._handle)
+            if self._direct:
+                self._direct.close()
 
     def _settle(self) -> None:
         """Wait for the background sync and raise its error.

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from haulback.destinations.registry import check_place, listing_delay, open_destination
-from haulback.destinations.shares import mount_of, require_mounted
+from haulback.destinations.shares import require_mounted
 from haulback.errors import Conflict, Malformed, Unavailable
+from haulback.mount_table import mount_of
 
 TABLE = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

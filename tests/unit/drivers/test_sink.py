@@ -1,18 +1,40 @@
-"""Raw images and packs are written in small pieces."""
+"""Raw images are written past the page cache where possible, images and packs in small pieces."""
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from haulback.drivers import direct_writes
 from haulback.drivers.sink import RawFile
 from haulback.durable_files import DurableFiles
+from haulback.errors import OutOfSpace
 from haulback.units import KIB, MIB
+
+_PAGES = st.integers(0, 300).map(lambda number: number * 4 * KIB)
+_SPANS = st.lists(
+    st.tuples(_PAGES | st.integers(0, MIB), _PAGES | st.integers(0, 300 * KIB)), max_size=6
+)
+
+
+@pytest.fixture
+def as_if_direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Direct writers through the page cache, which every file system offers."""
+
+    def opened(path: Path, _handle: int) -> direct_writes.DirectWriter:
+        return direct_writes.DirectWriter(os.open(path, os.O_WRONLY))
+
+    monkeypatch.setattr(direct_writes.DirectWriter, "of", opened)
 
 
 def test_a_raw_image_is_written_in_pieces_of_at_most_256_kib(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(direct_writes, "_KINDS", frozenset())
     written, pwrite = list[int](), os.pwrite
 
     def noted(handle: int, data: memoryview, offset: int) -> int:
@@ -25,6 +47,82 @@ def test_a_raw_image_is_written_in_pieces_of_at_most_256_kib(
     sink.close()
     assert max(written) <= 256 * KIB
     assert (tmp_path / "disk.raw").read_bytes() == bytes(MIB - 5) + data
+
+
+@given(spans=_SPANS)
+def test_an_image_has_the_written_bytes_wherever_they_begin_and_end(
+    spans: list[tuple[int, int]],
+) -> None:
+    wanted = bytearray(3 * MIB + 17)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "disk.raw"
+        sink = RawFile(path, len(wanted))
+        for offset, length in spans:
+            data = os.urandom(length)
+            sink.write_at(offset, data)
+            wanted[offset : offset + length] = data
+        sink.close()
+        assert path.read_bytes() == wanted
+
+
+def test_whole_pages_are_written_past_the_page_cache_on_a_local_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not direct_writes.is_suitable(tmp_path):
+        pytest.skip("the folder of the tests lies on another type of file system")
+    lengths, pwrite = list[int](), os.pwrite
+
+    def noted(handle: int, data: memoryview, offset: int) -> int:
+        lengths.append(len(data))
+        return pwrite(handle, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", noted)
+    sink = RawFile(tmp_path / "disk.raw", 2 * MIB)
+    sink.write_at(MIB - 5, os.urandom(MIB + 5))
+    sink.close()
+    assert lengths == [5, MIB]
+
+
+@pytest.mark.usefixtures("as_if_direct")
+def test_a_device_that_refuses_direct_writes_gets_the_data_through_the_page_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, pwrite = list[int](), os.pwrite
+
+    def refusing(handle: int, data: memoryview, offset: int) -> int:
+        if len(data) > 256 * KIB:
+            refused.append(offset)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return pwrite(handle, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", refusing)
+    sink, data = RawFile(tmp_path / "disk.raw", 4 * MIB), os.urandom(2 * MIB)
+    for offset in (0, 2 * MIB):
+        sink.write_at(offset, data)
+    sink.close()
+    assert refused == [0]
+    assert (tmp_path / "disk.raw").read_bytes() == data * 2
+
+
+@pytest.mark.usefixtures("as_if_direct")
+def test_a_direct_write_that_is_cut_short_is_completed_or_names_the_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite, is_full = os.pwrite, False
+
+    def short(handle: int, data: memoryview, offset: int) -> int:
+        if is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(handle, data[:5000], offset)
+
+    monkeypatch.setattr(os, "pwrite", short)
+    sink, data = RawFile(tmp_path / "disk.raw", MIB), os.urandom(MIB)
+    sink.write_at(0, data)
+    assert (tmp_path / "disk.raw").read_bytes() == data
+    is_full = True
+    with pytest.raises(OutOfSpace, match=r"disk\.raw"):
+        sink.write_at(0, data)
+    sink.close()
 
 
 def test_a_durable_file_is_written_in_pieces_of_at_most_256_kib(tmp_path: Path) -> None:

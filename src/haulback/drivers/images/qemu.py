@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from haulback import credentials
+from haulback.drivers.direct_writes import is_suitable
 from haulback.drivers.images.image import in_a_moment, in_use
 from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
 from haulback.durable_files import translate
@@ -207,6 +208,7 @@ class ServedImage:
     ) -> None:
         options = [f"--format={form}"] if form else []
         options += [] if writable else ["--read-only"]
+        options += ["--cache=none"] if writable and is_suitable(Path(path)) else []
         options += ["--bitmap", bitmap] if bitmap else []
         contexts = [ALLOCATION, *([dirty_bitmap(bitmap)] if bitmap else [])]
         self.path, self._ended = path, False
