@@ -28,7 +28,7 @@ _IN_MEMORY = 512  # events
 _AGAIN = 2.0
 # Seconds between two rounds: the first event after a pause is read at once, and the events of the
 # following tasks together, because each round takes a write transaction.
-_TOGETHER = 0.1
+_TOGETHER = 0.05
 log = logging.getLogger(__name__)
 
 
