@@ -219,11 +219,7 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     Raises Conflict if a task cannot start; the caller rolls the transaction back.
     """
     node, session, until, limits = lease
-    shares = False
-    if any(_destinations(task) for task in wanted):
-        _check_breakers(connection, wanted)
-        _check_hours(connection, wanted, now)
-        shares = _has_several(connection)
+    shares = _check_destinations(connection, wanted, now)
     pins = _pins(connection, node, wanted)
     for task in wanted:
         _check_startable(task, pins, now)
@@ -250,6 +246,18 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
         for task in wanted
     ]
     tasks.change_many(connection, wanted, now, [taken | more for more in own])
+
+
+def _check_destinations(connection: sa.Connection, wanted: Sequence[Task], now: int) -> bool:
+    """Check that the destinations of tasks accept them; returns whether the lanes are shared.
+
+    Nothing is read for tasks without a destination.  Raises Conflict.
+    """
+    if not any(_destinations(task) for task in wanted):
+        return False
+    _check_breakers(connection, wanted)
+    _check_hours(connection, wanted, now)
+    return _has_several(connection)
 
 
 def _pins(connection: sa.Connection, node: str, wanted: Iterable[Task]) -> Sequence[str]:
