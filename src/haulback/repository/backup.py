@@ -160,7 +160,7 @@ def _examine_all(
 
 
 class _Reading:
-    """Reads runs from a source, whole segments into buffers of earlier segments."""
+    """Reads runs from a source, those of a segment's length into buffers of earlier segments."""
 
     def __init__(self, source: Source, meter: Meter) -> None:
         self._source, self._meter = source, meter
@@ -169,9 +169,7 @@ class _Reading:
     def read(self, number: int, stretch: PieceRun) -> _Run:
         """Read the spans of a stretch of a segment."""
         low, high, spans = stretch
-        # Zeros only if every byte was read, because a gap whose base is a hole is not filled.
-        is_whole = spans == [(0, SEGMENT_BYTES)]
-        data = self._buffer() if is_whole else memoryview(bytearray(high - low))
+        data = self._memory(high - low, is_read_whole=spans == [(low, high)])
         for start, end in spans:
             target = data[start - low : end - low]
             self._source.read_into(number * SEGMENT_BYTES + start, target)
@@ -182,8 +180,14 @@ class _Reading:
         """Take back the buffers of runs whose data is no longer needed."""
         self._spare += [run.data for run in runs if len(run.data) == SEGMENT_BYTES]
 
-    def _buffer(self) -> memoryview:
-        return self._spare.pop() if self._spare else memoryview(bytearray(SEGMENT_BYTES))
+    def _memory(self, length: int, *, is_read_whole: bool) -> memoryview:
+        """Memory for a run; zeros unless all of it will be read."""
+        if length != SEGMENT_BYTES or not self._spare:
+            return memoryview(bytearray(length))
+        data = self._spare.pop()
+        if not is_read_whole:
+            data[:] = _ZEROS  # a gap whose base is a hole is not filled
+        return data
 
 
 def _examine(old: Pieces | None, runs: list[_Run], length: int, known: _Comparison) -> list[_Found]:

@@ -1,5 +1,6 @@
 """Stored data is restored unchanged, whatever was written in between."""
 
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulback.destinations.folder import Folder
+from haulback.drivers.source import Extent
 from haulback.repository.repository import Repository
 from haulback.units import KIB, MIB
 from tests.conftest import SECRET
@@ -45,6 +47,25 @@ def test_an_increment_reads_only_the_pieces_around_what_changed(repository, tmp_
     disk.write_at(20 * MIB + 5, b"changed")
     second = back_up(repository, disk, tmp_path / "s", pool, first.disks[0].map, disk.changed())
     assert disk.read <= 1 * MIB
+    assert restored(repository, second, pool) == disk.data
+
+
+@pytest.mark.slow
+def test_an_increment_that_changes_every_chunk_in_part_needs_little_memory(
+    repository, tmp_path, pool
+):
+    disk = MemoryDisk(noise(128 * MIB))
+    first = back_up(repository, disk, tmp_path / "s", pool)
+    changed = [Extent(at, 4 * KIB) for at in range(0, disk.size, 16 * KIB)]
+    for at, length in changed:
+        disk.write_at(at, noise(length, seed=at))
+    tracemalloc.start()
+    try:
+        second = back_up(repository, disk, tmp_path / "s", pool, first.disks[0].map, changed)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 110 * MIB  # the cache of groups has 48 MiB
     assert restored(repository, second, pool) == disk.data
 
 
