@@ -8,7 +8,7 @@ these bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from haulback.repository.expected_groups import GAP_BYTES, RUN_BYTES
@@ -20,6 +20,8 @@ PlaceOf = Callable[[bytes], GroupLocation | None]
 # that would need more than a few requests.
 _REQUEST_BYTES = (4 * MIB, 16 * MIB, 64 * MIB)
 _FEW = 7
+# Groups among which every possible run is compared; the time grows with the square of the number.
+_MANY = 128
 _GROUP = struct.Struct(">8sI")  # a group id: its session, and its number in the session
 
 
@@ -47,6 +49,9 @@ def groups_of_base(needs: Mapping[bytes, int], allowed: int, place_of: PlaceOf) 
     """
     lacking = sum(needs.values()) - allowed
     placed = sorted((place_of(group) or written_place(group), group) for group in needs)
+    if len(placed) > _MANY:
+        apart = _best_first(_apart(placed, needs), _REQUEST_BYTES[1])
+        return {group for run in _enough(apart, lacking) for group in run.groups}
     chosen: list[_Run] = []
     for request_bytes in _REQUEST_BYTES:
         chosen = _chosen(placed, needs, lacking, request_bytes)
@@ -83,12 +88,46 @@ def _runs(
     placed: Sequence[tuple[GroupLocation, bytes]], needs: Mapping[bytes, int]
 ) -> Iterator[_Run]:
     """Every run of neighbours that one request may load."""
-    for first, (begin, _) in enumerate(placed):
-        needed, end, groups = 0, begin.offset, tuple[bytes, ...]()
-        for place, group in placed[first:]:
-            is_near = place.pack == begin.pack and place.offset <= end + GAP_BYTES
-            if not is_near or (groups and place.offset + place.length > begin.offset + RUN_BYTES):
-                break
-            end, needed = place.offset + place.length, needed + needs[group]
-            groups = (*groups, group)
-            yield _Run(groups, needed, end - begin.offset)
+    for first in range(len(placed)):
+        yield from _runs_from(placed, first, needs)
+
+
+def _runs_from(
+    placed: Sequence[tuple[GroupLocation, bytes]], first: int, needs: Mapping[bytes, int]
+) -> Iterator[_Run]:
+    """The runs that begin with one group, the shortest first."""
+    begin = placed[first][0]
+    needed, end, groups = 0, begin.offset, tuple[bytes, ...]()
+    for at in range(first, len(placed)):
+        place, group = placed[at]
+        is_near = place.pack == begin.pack and place.offset <= end + GAP_BYTES
+        if not is_near or (groups and place.offset + place.length > begin.offset + RUN_BYTES):
+            break
+        end, needed = place.offset + place.length, needed + needs[group]
+        groups = (*groups, group)
+        yield _Run(groups, needed, end - begin.offset)
+
+
+def _apart(
+    placed: Sequence[tuple[GroupLocation, bytes]], needs: Mapping[bytes, int]
+) -> Iterator[_Run]:
+    """Runs that share no group, each as long as one request may load."""
+    at = 0
+    while at < len(placed):
+        *_, run = _runs_from(placed, at, needs)
+        yield run
+        at += len(run.groups)
+
+
+def _best_first(runs: Iterable[_Run], request_bytes: int) -> list[_Run]:
+    """Runs by the needed bytes for each byte of their loads and requests."""
+    return sorted(runs, key=lambda run: run.needed / (request_bytes + run.length), reverse=True)
+
+
+def _enough(runs: Iterable[_Run], lacking: int) -> Iterator[_Run]:
+    """The first runs that hold the `lacking` bytes together."""
+    for run in runs:
+        if lacking <= 0:
+            break
+        lacking -= run.needed
+        yield run

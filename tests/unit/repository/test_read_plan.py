@@ -144,6 +144,32 @@ def test_the_source_never_supplies_more_than_it_may():
         assert sum(needs[group] for group in needs.keys() - loaded) <= allowed
 
 
+class CountedNeeds(dict[bytes, int]):
+    """Needed bytes by group that count their look-ups."""
+
+    looked_up = 0
+
+    def __getitem__(self, group: bytes) -> int:
+        self.looked_up += 1
+        return super().__getitem__(group)
+
+
+def test_a_choice_among_thousands_of_groups_looks_at_each_a_few_times():
+    chance = random.Random(3)
+    places = {
+        number.to_bytes(12, "big"): GroupLocation(
+            bytes([chance.randrange(40)] * 16), chance.randrange(64) * MIB, MIB
+        )
+        for number in range(4000)
+    }
+    needs = CountedNeeds({group: chance.randint(1, 100) for group in places})
+    allowed = sum(needs.values()) // 3
+    loaded = groups_of_base(needs, allowed, places.get)
+    assert needs.looked_up <= 20 * len(places)
+    assert sum(needs[group] for group in needs.keys() - loaded) <= allowed
+    assert sum(needs[group] for group in loaded) < 0.9 * sum(needs.values())
+
+
 def scattered_needs(seed: int) -> tuple[dict[bytes, GroupLocation], dict[bytes, int]]:
     """A base of 512 groups of 1 MiB, and the bytes that 80 scattered blocks need of its groups."""
     chance, needs = random.Random(seed), dict[bytes, int]()
