@@ -45,7 +45,7 @@ _NONE, _DATA, _ZEROS, _STATUS, _ERROR = 0, 1, 2, 5, 1 << 15
 _DONE, _HAS_FLAGS, _READ_ONLY, _CAN_FLUSH = 1, 1, 2, 4
 _IS_ZERO, _IS_DIRTY = 2, 1
 
-_PIECE = 256 * KIB  # bytes of a read or write request
+_PIECE = 512 * KIB  # bytes of a read or write request
 _WINDOW = 16  # requests in flight
 _STATUS_SPAN = GIB  # bytes of the disk that a block status request covers
 _MOST_INFORMATION = 64 * KIB  # bytes of an option reply or an error chunk

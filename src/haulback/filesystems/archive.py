@@ -52,7 +52,7 @@ class FileSource(Protocol):
         self, volume: str, path: str, *, after: str = "", most: int = 1000
     ) -> DirectoryEntries: ...
 
-    def stream(self, volume: str, path: str) -> Iterator[bytes]: ...
+    def stream(self, volume: str, path: str) -> Iterator[bytes | memoryview]: ...
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes: ...
 
@@ -275,7 +275,7 @@ class _Tar:
     def _parts(self, place: str, ranges: SparseMap) -> Iterator[bytes]:
         if ranges.is_sparse:
             return self._source.parts(self._volume, place, ranges)
-        return self._source.stream(self._volume, place)
+        return map(bytes, self._source.stream(self._volume, place))
 
     def _up_to_damage(self, place: str, ranges: SparseMap, at: int) -> Iterator[bytes]:
         """Bytes before the damage, in small steps; a chunk that contains damage fails as a

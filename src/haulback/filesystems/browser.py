@@ -42,9 +42,9 @@ from haulback.units import KIB, MIB
 
 _Part = TypeVar("_Part")
 _CHUNK = 256 * KIB
-_FIRST = MIB  # bytes of the first part of a stream: short, so that the stream begins soon
+_PART = MIB  # bytes of a stream that are read at once: few, so that their memory is soon used again
 AT_ONCE = 2_000  # entries of a response, each at most 6.5 KiB: a message holds 16 MiB
-_AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
+_AHEAD = 1  # prefetched parts; more gain nothing, because decoding the store is the bottleneck
 
 
 class Browser:
@@ -118,8 +118,8 @@ class Browser:
         plan = self._plans.of(volume, place, partial(self._content, volume, place))
         return self._whole(plan, offset, count)
 
-    def stream(self, volume: str, path: str) -> Iterator[bytes]:
-        """Contents of a file in chunks of up to 256 KiB; the next 4 MiB are prefetched.
+    def stream(self, volume: str, path: str) -> Iterator[memoryview]:
+        """Contents of a file in chunks of up to 256 KiB; the next MiB is prefetched.
 
         Raises NotFound before the first chunk.
         """
@@ -176,11 +176,11 @@ class Browser:
     def _plan(self, volume: str, place: bytes) -> FilePlan:
         return FilePlan(partial(self._content, volume, place))
 
-    def _stream(self, plan: FilePlan, size: int) -> Iterator[bytes]:
-        if size <= _FIRST:
+    def _stream(self, plan: FilePlan, size: int) -> Iterator[memoryview]:
+        if size <= _PART:
             yield from self._whole_chunks(plan, 0, size)
             return
-        bounds = pairwise(chain((0,), range(_FIRST, size, MOST_BYTES), (size,)))
+        bounds = pairwise(chain(range(0, size, _PART), (size,)))
         calls = (partial(self._whole_chunks, plan, low, high - low) for low, high in bounds)
         yield from (part for parts in _ahead(calls) for part in parts)
 
@@ -188,9 +188,9 @@ class Browser:
         """Bytes of a file; fewer only at its end."""
         return b"".join(self._whole_chunks(plan, offset, count))
 
-    def _whole_chunks(self, plan: FilePlan, offset: int, count: int) -> list[bytes]:
+    def _whole_chunks(self, plan: FilePlan, offset: int, count: int) -> list[memoryview]:
         """Bytes of a file in chunks of up to 256 KiB; fewer only at its end."""
-        result: list[bytes] = []
+        result: list[memoryview] = []
         while count:
             parts = self._chunks(plan.pieces(offset, min(count, MOST_BYTES)))
             if not parts:
@@ -200,32 +200,20 @@ class Browser:
             offset, count = offset + done, count - done
         return result
 
-    def _chunks(self, pieces: Sequence[FilePiece]) -> list[bytes]:
-        """The bytes of the pieces, in chunks of up to 256 KiB.
-
-        Such a chunk is copied and written while it is in the cache of the processor, and its memory
-        is used again without page faults.
-        """
-        total = sum(piece.length for piece in pieces)
-        result, begin, at = list[bytes](), 0, 0
-        buffer = memoryview(bytearray(min(total, _CHUNK)))
+    def _chunks(self, pieces: Sequence[FilePiece]) -> list[memoryview]:
+        """The bytes of the pieces, in chunks of up to 256 KiB of one buffer."""
+        buffer, at = memoryview(bytearray(sum(piece.length for piece in pieces))), 0
         for piece in pieces:
-            done = 0
-            while done < piece.length:
-                count = min(piece.length - done, min(total - begin, _CHUNK) - at)
-                self._fill(piece, done, buffer[at : at + count])
-                done, at = done + count, at + count
-                if at == min(total - begin, _CHUNK):
-                    result.append(bytes(buffer[:at]))
-                    begin, at = begin + at, 0
-        return result
+            self._fill(piece, buffer[at : at + piece.length])
+            at += piece.length
+        return [buffer[low : low + _CHUNK] for low in range(0, at, _CHUNK)]
 
-    def _fill(self, piece: FilePiece, offset: int, view: memoryview) -> None:
-        """Fill a buffer with bytes of a piece."""
+    def _fill(self, piece: FilePiece, view: memoryview) -> None:
+        """Fill a buffer with the bytes of a piece."""
         if piece.data:
-            view[:] = piece.data[offset : offset + len(view)]
+            view[:] = piece.data
         elif piece.disk >= 0:
-            self._sources[piece.disk].read_into(piece.offset + offset, view)
+            self._sources[piece.disk].read_into(piece.offset, view)
         else:
             view[:] = bytes(len(view))
 

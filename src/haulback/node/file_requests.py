@@ -110,7 +110,7 @@ class FileRequestWorker(Thread):
         finally:
             self._answering.discard(question.guid)
 
-    def _bring(self, guid: str, parts: Iterator[bytes]) -> None:
+    def _bring(self, guid: str, parts: Iterator[bytes | memoryview]) -> None:
         """Send the parts of an answer in order; the last part carries the end or the error."""
         number, before = 0, None
         try:
@@ -134,7 +134,7 @@ class FileRequestWorker(Thread):
             if self._over.is_set():
                 raise Unavailable("the node is stopping")
 
-    def _parts(self, question: FileRequest) -> Iterator[bytes]:
+    def _parts(self, question: FileRequest) -> Iterator[bytes | memoryview]:
         wanted = msgspec.convert(question.body, _Request)
         with self._home.shares.browser(wanted.mount) as browser:
             if isinstance(wanted, DirectoryRequest):
@@ -157,12 +157,12 @@ class FileRequestWorker(Thread):
 
 
 def _joined(
-    parts: Iterable[bytes], seconds: Callable[[], float] = time.monotonic
+    parts: Iterable[bytes | memoryview], seconds: Callable[[], float] = time.monotonic
 ) -> Iterator[bytes]:
     """Parts joined to pieces of at least _PIECE bytes, because each piece is a request to the
     server; bytes wait for later ones at most _LONGEST_WAIT seconds.
     """
-    waiting, size, since = list[bytes](), 0, 0.0
+    waiting, size, since = list[bytes | memoryview](), 0, 0.0
     for part in parts:
         since = since if waiting else seconds()
         waiting.append(part)

@@ -5,7 +5,7 @@ A chunk is damaged only if every place of every group that holds it fails to rea
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from threading import Event, Lock
@@ -26,6 +26,7 @@ from haulback.repository.pages import HOLE, ChunkRef
 
 LoadChunk = Callable[[ChunkRef], memoryview]
 _GROUPS_KEPT = 48  # groups of at most 1 MiB each
+_PASSED_KEPT = 8  # of these, groups that a reader in order has passed
 _FAILED_KEPT = 4096  # failed groups whose reason is remembered
 
 
@@ -115,9 +116,10 @@ class Reader:
         self._elsewhere = elsewhere
         self._expected = ExpectedGroups(destination, index)
         self._kept: OrderedDict[bytes, Group] = OrderedDict()
+        self._passed: deque[bytes] = deque()
         self._failed: OrderedDict[bytes, str] = OrderedDict()
         self._coming: dict[bytes, Event] = {}  # groups that a thread is fetching now
-        # guards all three; one thread fetches a group, without holding the lock
+        # guards all four; one thread fetches a group, without holding the lock
         self._lock = Lock()
 
     def expect(self, refs: Iterable[ChunkRef], before: int = 0) -> None:
@@ -152,6 +154,15 @@ class Reader:
             with self._lock:
                 del self._coming[group]
             here.set()
+
+    def passed(self, group: bytes) -> None:
+        """Say that a reader in order has the bytes of a group: only the last of these groups are
+        kept, because the memory of others is used again without page faults.
+        """
+        with self._lock:
+            self._passed.append(group)
+            if len(self._passed) > _PASSED_KEPT:
+                self._kept.pop(self._passed.popleft(), None)
 
     def _kept_or_claimed(self, group: bytes) -> Group | Event | None:
         """A group in memory; the event to set by this thread, which must fetch the group; or None

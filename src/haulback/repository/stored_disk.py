@@ -89,7 +89,8 @@ class _ReadAhead:
     def __init__(self, reader: Reader, end: int) -> None:
         self._reader, self._end = reader, end
         self._pool: ThreadPoolExecutor | None = None
-        self._positions: dict[int, None] = {}  # the last segment of each reader, oldest first
+        # the last and the first segment of each reader, oldest reader first
+        self._positions: dict[int, int] = {}
         self._coming: dict[int, Future[memoryview | None]] = {}
 
     def expect(
@@ -99,12 +100,11 @@ class _ReadAhead:
         holds a lock.
         """
         if number not in self._positions:
-            is_next = number - 1 in self._positions
-            self._positions.pop(number - 1, None)
-            self._positions[number] = None
+            first = self._positions.pop(number - 1, number)
+            self._positions[number] = first
             if len(self._positions) > _STREAMS:
                 del self._positions[next(iter(self._positions))]
-            if is_next:
+            if first < number:
                 self._load_after(number, pieces)
         return self._coming.get(number)
 
@@ -113,8 +113,15 @@ class _ReadAhead:
         kept = {at + i for at in self._positions for i in range(_AHEAD + 1)}
         self._coming = {at: future for at, future in self._coming.items() if at in kept}
         for later in range(number + 1, min(number + 1 + _AHEAD, self._end)):
-            if later not in self._coming:
+            if later not in self._coming and not self._is_anothers(number, later):
                 self._coming[later] = self._pool.submit(self._load, pieces(later))
+
+    def _is_anothers(self, number: int, later: int) -> bool:
+        """Whether a reader that began behind segment `number` has read the later one in order."""
+        return any(
+            number < first <= later <= last and first < last
+            for last, first in self._positions.items()
+        )
 
     def _load(self, pieces: Pieces) -> memoryview | None:
         """The checked bytes of a segment; None if it is empty, or a chunk cannot be read."""
@@ -142,6 +149,8 @@ class _ReadAhead:
             if place != (end, length):
                 return None
             end += length
+        if end - low == len(group.data):
+            self._reader.passed(name)
         return memoryview(group.data)[low:end]
 
 

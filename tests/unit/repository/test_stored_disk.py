@@ -4,7 +4,7 @@ from collections import Counter
 
 from haulback.destinations.folder import Folder
 from haulback.errors import Damaged
-from haulback.repository import stored_disk
+from haulback.repository import reader, stored_disk
 from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
 from haulback.units import KIB, MIB
@@ -68,6 +68,36 @@ def test_readers_at_two_places_are_both_read_ahead_for(tmp_path, pool):
             assert read(disk, low, 256 * KIB) == data[low : low + 256 * KIB]
     assert set(counted.loads.values()) == {1}
     assert disk._ahead._coming
+
+
+def test_a_disk_read_in_order_leaves_few_groups_in_memory(tmp_path, pool):
+    disk, data, _ = stored(tmp_path, pool)
+    assert b"".join(read(disk, at, MIB) for at in range(0, SIZE, MIB)) == data
+    for future in disk._ahead._coming.values():
+        future.result()
+    held = sum(len(group.data) for group in disk._reader._kept.values())
+    # and the two segments that were read before any was loaded ahead, and pages of the map
+    assert held < (reader._PASSED_KEPT + 3) * MIB
+
+
+def test_a_late_read_behind_the_others_loads_nothing_again(tmp_path, pool):
+    disk, data, counted = stored(tmp_path, pool)
+    for at in range(2 * MIB, SIZE, 256 * KIB):
+        for low in (at, at - 2 * MIB):
+            assert read(disk, low, 128 * KIB) == data[low : low + 128 * KIB]
+    assert set(counted.loads.values()) == {1}
+
+
+def test_a_reader_loads_no_segments_ahead_that_another_has_read(tmp_path, pool):
+    disk, data, counted = stored(tmp_path, pool)
+    for low, high in ((8, 24), (0, 8)):
+        parts = [read(disk, at * MIB, MIB) for at in range(low, high)]
+        assert b"".join(parts) == data[low * MIB : high * MIB]
+    for future in disk._ahead._coming.values():
+        future.result()
+    assert set(counted.loads.values()) == {1}
+    assert read(disk, 8 * MIB, MIB) == data[8 * MIB : 9 * MIB]  # and goes on where it must
+    assert 9 in disk._ahead._coming
 
 
 def test_the_segments_kept_ahead_are_few_and_short(tmp_path, pool):
