@@ -1,8 +1,10 @@
 """Fixtures shared by all tests."""
 
 import gc
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,27 @@ def _place_of(item: pytest.Item) -> int:
 def pytest_collection_finish() -> None:
     """Exclude the modules and the collected tests from garbage collection."""
     gc.freeze()
+
+
+@contextmanager
+def log_restored() -> Iterator[None]:
+    """Give the log of this process back its handlers and its level at the end.
+
+    A program writes its log to the standard error of its test, which is closed afterwards.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _log_of_the_run() -> Iterator[None]:
+    with log_restored():
+        yield
 
 
 SECRET = Secret("keyfile", bytes(range(32)))
