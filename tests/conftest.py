@@ -1,8 +1,11 @@
 """Fixtures shared by all tests."""
 
+import ctypes
 import gc
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,18 @@ settings.register_profile(
 )
 settings.load_profile("any-machine")
 
+
+def _keep_freed_memory() -> None:
+    """Let this process keep the memory of freed disks, whose pages the kernel would clear again for
+    each test.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # of the GNU library
+        libc.mallopt(-3, 256 << 20)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD
+
+
+_keep_freed_memory()
 
 FAST = (ROOT / "tests" / "unit", ROOT / "tests" / "style")
 # A module runs in one process, which starts its servers once.  Folders with the longest modules run
@@ -55,6 +70,27 @@ def _place_of(item: pytest.Item) -> int:
 def pytest_collection_finish() -> None:
     """Exclude the modules and the collected tests from garbage collection."""
     gc.freeze()
+
+
+@contextmanager
+def log_restored() -> Iterator[None]:
+    """Give the log of this process back its handlers and its level at the end.
+
+    A program writes its log to the standard error of its test, which is closed afterwards.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _log_of_the_run() -> Iterator[None]:
+    with log_restored():
+        yield
 
 
 SECRET = Secret("keyfile", bytes(range(32)))

@@ -3,17 +3,23 @@
 import atexit
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
-from haulback.server.store.engine import open_store
+from haulback.server.store.engine import Store, open_store
+
+_DIALECTS: dict[str, sa.Dialect] = {}  # a compiled statement belongs to its dialect
+_STATEMENTS: dict[Any, Any] = {}
 
 
 def _programs() -> Path | None:
@@ -64,6 +70,26 @@ def migrated_file(path: Path) -> str:
     """The URL of a fresh SQLite database whose migrations ran once for all tests."""
     shutil.copy(_migrated_file(), path)
     return f"sqlite:///{path}"
+
+
+def quick_store(url: str) -> Store:
+    """An open store that need not survive a power failure, and that uses the SQL which other
+    stores of this process compiled.
+
+    A store has a cache of its own, so that each test would compile all its statements again.
+    """
+    store = open_store(url)
+    engine = store.engine
+    engine.dialect = _DIALECTS.setdefault(engine.dialect.name, engine.dialect)
+    engine.update_execution_options(compiled_cache=_STATEMENTS)
+    if store.is_sqlite:
+        sa.event.listen(engine, "connect", _stop_syncing)
+        engine.dispose()  # the next connection is the first one that does not sync
+    return store
+
+
+def _stop_syncing(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 @cache

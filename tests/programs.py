@@ -12,6 +12,7 @@ from typing import Any
 
 from haulback.client.api import Api
 from haulback.errors import HaulbackError
+from tests import databases
 
 PASSWORD = "correct horse"
 FINAL = ("FINISHED", "FAILED", "CANCELLED")
@@ -82,6 +83,9 @@ class Site:
         self.database = database
         for path in (self.machines, self.repository, self.roots):
             path.mkdir(parents=True)
+        if not database:
+            (folder / "server").mkdir(mode=0o700)
+            databases.migrated_file(folder / "server" / "haulback.db")
         self._options = ["--data", str(folder / "server"), "--lease", str(lease)]
         self._options += ["--database", database] if database else []
         self.trust = str(tls[0]) if tls else None

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from haulback import logs
 from haulback.logs import LogFormat, members
+from tests.conftest import log_restored
 
 Written = Callable[[], str]
 
 
 @pytest.fixture
-def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Written]:
-    """Read the log lines of a test; the log of the test run is restored afterwards."""
+def written(capsys: pytest.CaptureFixture[str]) -> Written:
+    """Read the log lines of a test."""
+    return lambda: capsys.readouterr().err
+
+
+def test_a_program_that_ended_leaves_no_log_to_the_tests_after_it():
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield lambda: capsys.readouterr().err
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    before = (root.handlers[:], root.level)
+    with log_restored():
+        logs.start("debug", LogFormat.TEXT)
+        assert (root.handlers, root.level) != before
+    assert (root.handlers, root.level) == before
 
 
 def test_a_text_line_has_key_value_members_and_quotes_what_has_spaces(written: Written):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections import Counter
 from enum import Enum
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -53,6 +54,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 SCALARS[Choice] = SCALARS[Choice].map(Choice)
 
 
+@cache
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values of an annotated type."""
     inner = get_args(kind)
@@ -71,6 +73,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     return structs(kind)
 
 
+@cache
 def structs(kind: Struct) -> st.SearchStrategy[Any]:
     """Structs of a type; a struct that contains its own type ends the recursion."""
     hints = get_type_hints(kind)

@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from haulback.drivers.source import Extent
@@ -18,6 +19,9 @@ from haulback.repository.pages import DiskMap
 from haulback.repository.repository import Draft, Repository
 from haulback.repository.resources import Resources
 from haulback.repository.restore import restore_disk
+from haulback.units import MIB
+
+_ZEROS = bytes(65536)
 
 
 class MemoryDisk:
@@ -34,7 +38,7 @@ class MemoryDisk:
     def extents(self, start: int = 0) -> Iterator[Extent]:
         for at in range(start // 65536 * 65536, self.size, 65536):
             block = self.data[at : at + 65536]
-            if block.count(0) < len(block):
+            if block != _ZEROS[: len(block)]:
                 yield Extent(at, len(block))
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -53,7 +57,14 @@ class MemoryDisk:
 
 
 def noise(size: int, seed: int = 0) -> bytes:
+    return _often(size, seed) if size <= 3 * MIB else _noise(size, seed)
+
+
+def _noise(size: int, seed: int) -> bytes:
     return random.Random(seed).randbytes(size)
+
+
+_often = lru_cache(32)(_noise)  # tests of a module begin with the same disks
 
 
 def export(
@@ -113,8 +124,8 @@ def back_up(
     return repository.publish(staging, draft)
 
 
-def restored(repository: Repository, manifest: Manifest, pool: ThreadPoolExecutor) -> bytes:
-    return bytes(restored_disk(repository, manifest, pool).data)
+def restored(repository: Repository, manifest: Manifest, pool: ThreadPoolExecutor) -> bytearray:
+    return restored_disk(repository, manifest, pool).data
 
 
 def restored_disk(

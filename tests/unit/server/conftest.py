@@ -21,7 +21,6 @@ from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
 from haulback.server.store import managers, nodes, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.engine import open_store
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from tests import databases
@@ -166,7 +165,8 @@ def house_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def house(house_url: str) -> Iterator[House]:
     clock = Clock()
-    app = App(open_store(house_url), KINDS, KeyVault(bytes(32)), clock=clock)  # type: ignore[arg-type]
+    store = databases.quick_store(house_url)
+    app = App(store, KINDS, KeyVault(bytes(32)), clock=clock)  # type: ignore[arg-type]
     yield House(app, clock)
     app.store.close()
 

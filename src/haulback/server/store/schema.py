@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sqlite3
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,7 +24,8 @@ _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
 _LOCK = 4861756  # the key of an advisory lock, which no other program may use in this database
 
 
-def known_schemas() -> list[str]:
+@cache
+def known_schemas() -> tuple[str, ...]:
     """The revisions of the schema that this Haulback knows, the newest first."""
     names = [dict(_REVISION.findall(path.read_text())) for path in _scripts()]
     before = {name["revision"]: name.get("down_revision") for name in names}
@@ -33,7 +35,7 @@ def known_schemas() -> list[str]:
     while step is not None:
         chain.append(step)
         step = before[step]
-    return chain
+    return tuple(chain)
 
 
 def schema_of(connection: sa.Connection) -> str:

@@ -19,6 +19,7 @@ from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.server.main import Server, ServerSettings
 from haulback.server.services import destinations, own_key
 from haulback.server.store import nodes, sealed_secrets, tables
+from tests import databases
 
 
 def begun(data: Path, database: str, *, seals: bool = True) -> Server:
@@ -178,8 +179,9 @@ def test_a_running_server_whose_key_file_is_exchanged_is_not_ready(
 def test_a_key_that_other_users_can_use_is_a_warning_with_the_remedy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
 ):
-    closed(begun(tmp_path, "", seals=False))
+    databases.migrated_file(tmp_path / "haulback.db")
     key = tmp_path / "server.key"
+    key.write_bytes(bytes(32))
     key.chmod(mode)
     closed(begun(tmp_path, "", seals=False))
     warned = [record.getMessage() for record in caplog.records if "chmod" in record.getMessage()]

@@ -38,7 +38,7 @@ def test_the_known_schemas_are_those_of_the_migrations_from_the_newest_on():
     config = Config()
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
     scripts = ScriptDirectory.from_config(config).walk_revisions()
-    assert schema.known_schemas() == [script.revision for script in scripts]
+    assert schema.known_schemas() == tuple(script.revision for script in scripts)
 
 
 def test_a_server_on_a_current_sqlite_file_loads_no_migrations_and_no_other_driver(tmp_path: Path):
