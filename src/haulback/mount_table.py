@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +23,10 @@ def mount_of(path: Path, table: str | None = None) -> FileSystemMount | None:
     """The file system of a folder; None without an entry.
 
     `table` is the text of /proc/self/mountinfo, which is read by default.  If a folder has several
-    mounts, the last one counts.
+    mounts, the last one counts.  Raises OSError without a table.
     """
     best: FileSystemMount | None = None
-    for line in (_TABLE.read_text() if table is None else table).splitlines():
+    for line in (_read() if table is None else table).split("\n"):
         left, _, right = line.partition(" - ")
         fields, rest = left.split(" "), right.split(" ")
         if len(fields) < 5 or len(rest) < 2:
@@ -35,6 +36,11 @@ def mount_of(path: Path, table: str | None = None) -> FileSystemMount | None:
         if path.is_relative_to(mount.folder) and is_deeper:
             best = mount
     return best
+
+
+def _read() -> str:
+    """The table; names of folders may be in any encoding."""
+    return os.fsdecode(_TABLE.read_bytes())
 
 
 def _plain(text: str) -> str:

@@ -16,7 +16,7 @@ _LEAST_DIRECT = 64 * KIB  # bytes; a shorter write waits longer for the disk tha
 
 
 class Sink(Protocol):
-    """Target of a restored disk; unwritten bytes read as zeros."""
+    """Target of a restored disk; unwritten bytes read as zeros, and no byte is written twice."""
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Write `data` at `offset` (bytes)."""
@@ -41,7 +41,7 @@ class RawFile:
             os.close(self._handle)
             raise translate(error, path) from error
         self._direct = DirectWriter.of(path, self._handle)
-        self._unsynced = 0
+        self._unsynced, self._is_closed = 0, False
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._syncing: Future[None] | None = None
 
@@ -52,8 +52,8 @@ class RawFile:
         try:
             if self._direct and body >= _LEAST_DIRECT:
                 self._write(offset, view[:head])
-                head += self._direct.write(offset + head, view[head : head + body])
-                offset, view = offset + head, view[head:]
+                self._direct.write(offset + head, view[head : head + body])
+                offset, view = offset + head + body, view[head + body :]
             self._write(offset, view)
         except OSError as error:
             raise translate(error, self.path) from error
@@ -73,17 +73,22 @@ class RawFile:
 
         Raises OutOfSpace or Unavailable when written data may be lost.
         """
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._syncer.shutdown()
         try:
             if sync:
                 self._settle()
+                if self._direct:
+                    self._direct.settle()
                 os.fsync(self._handle)
         except OSError as error:
             raise translate(error, self.path) from error
         finally:
-            os.close(self._handle)
             if self._direct:
                 self._direct.close()
+            os.close(self._handle)
 
     def _settle(self) -> None:
         """Wait for the background sync and raise its error.

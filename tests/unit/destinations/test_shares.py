@@ -9,7 +9,6 @@ import pytest
 from haulback.destinations.registry import check_place, listing_delay, open_destination
 from haulback.destinations.shares import require_mounted
 from haulback.errors import Conflict, Malformed, Unavailable
-from haulback.mount_table import mount_of
 
 TABLE = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -18,22 +17,6 @@ TABLE = """\
 42 40 0:47 / /mnt/nfs/inner rw,relatime - ext4 /dev/sdb1 rw
 a line that is no mount
 """
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/mnt/nfs/vault", "nfs4"),
-        ("/mnt/nfs", "nfs4"),
-        ("/mnt/nfs/inner/x", "ext4"),
-        ("/mnt/nfsother", "ext4"),
-        ("/mnt/win share/x", "cifs"),
-    ],
-)
-def test_a_folder_lies_on_the_innermost_mount(path, kind):
-    found = mount_of(Path(path), TABLE)
-    assert found
-    assert found.kind == kind
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from haulback.contract.catalogue import (
     TakeOver,
 )
 from haulback.contract.destinations import DestinationRecord
-from haulback.contract.losses import Losses
 from haulback.contract.roles import ADMINS, NODES, OPERATORS
 from haulback.inventory import destination_types
 from haulback.server.http import query_params, request_body, task_views
@@ -33,7 +32,7 @@ room = Router()
     roles=ADMINS,
     examples=[{"name": "vault", "path": "/srv/vault", "keyFile": "0" * 64}],
     command="destination attach vault /srv/vault --key-file KEY --node NODE",
-    destroys=lambda call: _attach_losses(call),
+    destroys=lambda call: record_losses.of_attached_destination(call.read(AttachedDestination)),
 )
 def attach_destination(call: ApiRequest) -> DestinationRecord:
     """Add a destination that holds a repository; the task in the answer reads its catalogue.
@@ -44,12 +43,6 @@ def attach_destination(call: ApiRequest) -> DestinationRecord:
     [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)
     return shown
-
-
-def _attach_losses(call: ApiRequest) -> Losses:
-    wanted = _attached(call)
-    attach.check(wanted)
-    return record_losses.of_attached_destination(wanted)
 
 
 def _attached(call: ApiRequest) -> AttachedDestination:

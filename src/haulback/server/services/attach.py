@@ -28,10 +28,19 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
 
     Raises Malformed, NotFound, Conflict.
     """
-    check(wanted)
     name, kind = check_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
     checked = destination_types.checked(kind, destinations.given_settings(wanted))
     secret = packed(secret_of(wanted))
+    if wanted.copyOf is not None:
+        raise Malformed(
+            "copyOf: an attached repository has its own key already; leave the member out",
+            field="copyOf",
+        )
+    if wanted.oldCredentialRevoked and not wanted.takeOver:
+        raise Malformed(
+            "oldCredentialRevoked: needs takeOver; send both, or leave oldCredentialRevoked out",
+            field="oldCredentialRevoked",
+        )
     with app.change(who, "attach destination") as change:
         sql, reach = change.sql, reach_of(change.sql, wanted)
         record = BackupDestination(
@@ -54,22 +63,6 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
-
-
-def check(wanted: AttachedDestination) -> None:
-    """Raise Malformed for members that cannot be used together, or lack a key."""
-    check_name(wanted.name)
-    secret_of(wanted)
-    if wanted.copyOf is not None:
-        raise Malformed(
-            "copyOf: an attached repository has its own key already; leave the member out",
-            field="copyOf",
-        )
-    if wanted.oldCredentialRevoked and not wanted.takeOver:
-        raise Malformed(
-            "oldCredentialRevoked: needs takeOver; send both, or leave oldCredentialRevoked out",
-            field="oldCredentialRevoked",
-        )
 
 
 def read_again(
