@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -25,6 +26,7 @@ _LOCATION = (
     '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
     "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
 )
+_ADDRESS = re.compile(r"([0-9.]+|\[.*\])(:[0-9]+)?")  # of IPv4 or IPv6, with a port
 _LOOK_SECONDS = 10.0  # seconds for a request that only reads headers
 
 
@@ -73,11 +75,17 @@ def _bucket_client(settings: S3Settings) -> S3Store:
 def endpoint_of(settings: S3Settings) -> str:
     """The URL below which the objects lie; without `pathStyle` its host begins with the bucket.
 
-    The setting may name the host with the bucket or without it.
+    The setting may name the host with the bucket or without it.  Raises Misconfigured for an
+    address, before which no bucket can stand.
     """
     scheme, _, host = settings.endpoint.rstrip("/").partition("://")
     if settings.pathStyle or host.startswith(f"{settings.bucket}."):
         return f"{scheme}://{host}"
+    if _ADDRESS.fullmatch(host):
+        raise Misconfigured(
+            f"pathStyle: false puts the bucket before the host, and {host} in `endpoint` is an "
+            "address: name a host there, or leave `pathStyle` out"
+        )
     return f"{scheme}://{settings.bucket}.{host}"
 
 
