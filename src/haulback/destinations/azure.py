@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import mmap
-import ssl
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -28,7 +27,7 @@ from haulback.destinations.answer_headers import date_ms, pause_of
 from haulback.destinations.bandwidth import RateTable, Throttle
 from haulback.destinations.https_access import authority, opener
 from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects
-from haulback.destinations.s3_errors import Answer, answer_of
+from haulback.destinations.s3_errors import SENTENCES, Answer, answer_of, unanswered
 from haulback.errors import (
     HaulbackError,
     Misconfigured,
@@ -211,9 +210,8 @@ class Azure(ObstoreObjects):
                 pause = pause_of(error.headers["Retry-After"], error.headers["Date"])
                 raise _problem(answer, self.settings, f"the deletion of {name}", pause) from error
         except (OSError, http.client.HTTPException) as error:
-            is_distrusted = isinstance(getattr(error, "reason", None), ssl.SSLError)
-            answer = Answer(None, "Certificate" if is_distrusted else "", str(error))
-            raise _problem(answer, self.settings, f"the deletion of {name}") from error
+            doing = f"the deletion of {name}"
+            raise _problem(unanswered(error), self.settings, doing) from error
 
     def upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size
@@ -273,11 +271,8 @@ def _problem(
 ) -> HaulbackError:
     code = answer.code or _WITHOUT_CODE.get(answer.status or 0, "")
     begin = f"{doing} failed at {where(settings)}"
-    if code == "Certificate":
-        return Misconfigured(
-            f"{begin}: the certificate of the store is not trusted, or the store does not speak "
-            "TLS: name its authority in `ca`, or correct `endpoint`"
-        )
+    if code in SENTENCES:
+        return Misconfigured(f"{begin}: {answer.text}")
     if code in _FULL:
         return OutOfSpace(f"{begin}: the account is full: {answer.text}")
     if _is_busy(answer):
@@ -291,5 +286,10 @@ def _problem(
         return Unavailable(
             f"{begin}: no answer: {answer.text}; check `account`, `endpoint`, `proxy` and the "
             "network"
+        )
+    if not code:
+        return Unavailable(
+            f"{begin}: the answer is not one of an Azure store: {answer.text}; check `endpoint` "
+            "and `proxy`"
         )
     return Unavailable(f"{begin}: {answer.status} {code}: {answer.text}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import re
-import ssl
 import urllib.error
 import urllib.request
 from datetime import timedelta
@@ -18,7 +17,7 @@ from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
 from haulback.destinations.https_access import authority, opener
-from haulback.destinations.s3_errors import Answer, answer_of, problem, where
+from haulback.destinations.s3_errors import answer_of, problem, unanswered, where
 from haulback.errors import Misconfigured
 
 _DEFAULT_REGION = "us-east-1"  # the only region of Amazon that a new bucket must not name
@@ -45,13 +44,7 @@ def create_bucket(settings: S3Settings) -> None:
         if answer.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             raise problem(answer, settings, "the creation of the bucket") from None
     except OSError as error:
-        raise problem(_unanswered(error), settings, "the creation of the bucket") from error
-
-
-def _unanswered(error: OSError) -> Answer:
-    """The answer of a request that reached no store."""
-    reason = getattr(error, "reason", error)
-    return Answer(None, "Certificate" if isinstance(reason, ssl.SSLError) else "", str(reason))
+        raise problem(unanswered(error), settings, "the creation of the bucket") from error
 
 
 def headers_of(settings: S3Settings, client: S3Store, method: Any, name: str) -> Message | None:

@@ -131,7 +131,7 @@ def test_a_fixed_setting_that_was_left_out_does_not_change_from_its_default():
 
 def test_a_fixed_setting_of_a_destination_without_a_repository_needs_a_new_destination():
     present = {"bucket": "tower"}
-    with pytest.raises(Malformed, match="bucket: .*remove the destination, and add it again"):
+    with pytest.raises(Malformed, match=r"bucket: .*remove the destination, and add it again"):
         changed(ATTIC, {"bucket": "towers"}, present, is_initialized=False)
 
 
