@@ -27,7 +27,7 @@ from haulback.destinations.answer_headers import date_ms, pause_of
 from haulback.destinations.bandwidth import RateTable, Throttle
 from haulback.destinations.https_access import authority, opener
 from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects
-from haulback.destinations.s3_errors import SENTENCES, Answer, answer_of, unanswered
+from haulback.destinations.s3_errors import DELETION, SENTENCES, Answer, answer_of, unanswered
 from haulback.errors import (
     HaulbackError,
     Misconfigured,
@@ -208,9 +208,9 @@ class Azure(ObstoreObjects):
             if error.code != 404 or code in self.no_place:
                 answer = Answer(error.code, code, error.reason)
                 pause = pause_of(error.headers["Retry-After"], error.headers["Date"])
-                raise _problem(answer, self.settings, f"the deletion of {name}", pause) from error
+                raise _problem(answer, self.settings, f"{DELETION}{name}", pause) from error
         except (OSError, http.client.HTTPException) as error:
-            doing = f"the deletion of {name}"
+            doing = f"{DELETION}{name}"
             raise _problem(unanswered(error), self.settings, doing) from error
 
     def upload(self, name: str, path: Path) -> None:
@@ -281,6 +281,8 @@ def _problem(
         )
     remedy = _REMEDIES.get(code) or _REMEDIES.get(_BY_STATUS.get(answer.status or 0, ""))
     if remedy:
+        if settings.deleteSasToken and doing.startswith(DELETION):
+            remedy = remedy.replace("`accountKey` or `sasToken`", "`deleteSasToken`")
         return Misconfigured(f"{begin}: {remedy} ({code or answer.status})")
     if answer.status is None:
         return Unavailable(
@@ -289,7 +291,7 @@ def _problem(
         )
     if not code:
         return Unavailable(
-            f"{begin}: the answer is not one of an Azure store: {answer.text}; check `endpoint` "
-            "and `proxy`"
+            f"{begin}: the answer is not one of an Azure store: {answer.text.rstrip(': ')}; check "
+            "`endpoint`, with its protocol and port, and `proxy`"
         )
     return Unavailable(f"{begin}: {answer.status} {code}: {answer.text}")

@@ -47,6 +47,12 @@ _REMEDIES = {
     "s3:ListBucket to `accessKeyId` (with `createBucket` also s3:CreateBucket), and "
     "s3:DeleteObject to the deleting credentials",
 }
+_TO_BE_MADE = (
+    "the bucket does not exist: `haulback destination init` makes the bucket of a new destination; "
+    "the backups of a deleted bucket are lost"
+)
+_OF_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch")
+DELETION = "the deletion of "  # start of the name of an operation with the deleting credentials
 _BY_STATUS = {301: "PermanentRedirect", 403: "AccessDenied", 507: "InsufficientStorage"}
 
 
@@ -102,7 +108,7 @@ def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0
         return Unavailable(
             f"{begin}: the store limits the rate of requests; try again later", retryAfter=pause
         )
-    if remedy := _REMEDIES.get(answer.code):
+    if remedy := _remedy(answer.code, settings, doing):
         told = f"{answer.code}: {answer.text}" if answer.text else answer.code
         return Misconfigured(f"{begin}: {remedy} ({told})")
     if answer.status is None:
@@ -111,10 +117,21 @@ def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0
         )
     if not answer.code:
         return Unavailable(
-            f"{begin}: the answer is not one of an S3 store: {answer.text}; check `endpoint` and "
-            "`proxy`"
+            f"{begin}: the answer is not one of an S3 store: {answer.text.rstrip(': ')}; check "
+            "`endpoint`, with its protocol and port, and `proxy`"
         )
     return Unavailable(f"{begin}: {answer.status} {answer.code}: {answer.text}")
+
+
+def _remedy(code: str, settings: S3Settings, doing: str) -> str:
+    """The sentence for an error code, with the settings of the request; "" for other codes."""
+    remedy = _REMEDIES.get(code, "")
+    if code in _OF_KEYS and settings.deleteAccessKeyId and doing.startswith(DELETION):
+        remedy = remedy.replace("`accessKeyId`", "`deleteAccessKeyId`")
+        return remedy.replace("`secretAccessKey`", "`deleteSecretAccessKey`")
+    if code == "NoSuchBucket" and settings.createBucket:
+        return _TO_BE_MADE
+    return remedy
 
 
 def where(settings: S3Settings) -> str:

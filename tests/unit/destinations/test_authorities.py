@@ -112,3 +112,23 @@ def test_a_web_server_that_is_no_store_is_named_by_the_endpoint():
     error = problem(answer, S3Settings("shop", "id", "secret"), "a look-up")
     assert "not one of an S3 store" in error.message
     assert "check `endpoint`" in error.message
+
+
+def test_wrong_deleting_keys_are_told_by_their_own_settings():
+    wrong = {"deleteAccessKeyId": s3.ADMIN.key_id, "deleteSecretAccessKey": "another"}
+    store = S3(msgspec.structs.replace(s3.settings_of(s3.new_bucket()), **wrong))
+    store.store("manifests/a", b"x")
+    with pytest.raises(
+        Misconfigured, match="`deleteSecretAccessKey` does not fit `deleteAccessKeyId`"
+    ):
+        store.delete("manifests/a")
+
+
+@needs_azurite
+def test_a_wrong_deleting_token_is_told_by_its_own_setting():
+    token = "sv=2023-11-03&sig=wrong"
+    settings = azure.settings_of(azure.new_container(), deleteSasToken=token)
+    store = Azure(settings)
+    store.store("manifests/a", b"x")
+    with pytest.raises(Misconfigured, match="`deleteSasToken`"):
+        store.delete("manifests/a")
