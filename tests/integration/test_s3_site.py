@@ -120,7 +120,7 @@ def test_the_deleting_credentials_do_what_the_adding_ones_cannot(site: Site):
 def test_the_how_to_adds_two_buckets(site: Site, tmp_path: Path):
     words = {
         r"AKIA(ADD|DELETE)": ADMIN.key_id,
-        r"the secret that (adds|deletes)": ADMIN.secret,
+        r"SECRETTHAT(ADDS|DELETES)": ADMIN.secret,
         r"https://s3\.example\.com": s3.server().endpoint,
     }
     run_page(site, "store-on-s3", tmp_path, words)

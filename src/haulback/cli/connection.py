@@ -56,9 +56,17 @@ def connect(server: str = "") -> Client:
         client.api.token = None
     password = credentials.get("HAULBACK_ADMIN_PASSWORD")
     if not password:
-        raise Unauthenticated(f"not logged in at {url}; use `haulback login --server {url}`")
+        raise Unauthenticated(_not_logged_in(url, list(_saved())))
     _save(client.url, client.log_in("admin", password))
     return client
+
+
+def _not_logged_in(url: str, others: list[str]) -> str:
+    """The sentence for a server without a login; `others` are the servers with a saved token."""
+    told = f"not logged in at {url}; use `haulback login --server {url}`"
+    if "HAULBACK_SERVER" not in os.environ and len(others) == 1 and others[0] != url:
+        told += f", or `export HAULBACK_SERVER={others[0]}`, where you are logged in"
+    return told
 
 
 def _check(client: Client) -> None:
@@ -112,6 +120,8 @@ def login(
         ) from None
     _save(client.url, token)
     print(f"logged in at {client.url} as {user}")
+    if client.url != os.environ.get("HAULBACK_SERVER", URL).rstrip("/"):
+        print(f"for the next commands: export HAULBACK_SERVER={client.url}")
 
 
 def logout() -> None:

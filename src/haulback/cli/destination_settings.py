@@ -49,7 +49,7 @@ def read_secrets(kind: DestinationType, files: Iterable[str]) -> JsonObject:
         name, file = _pair("--secret", text)
         if _declared(kind, name, is_secret=False):
             raise Malformed(f"--secret {name}: the setting is no secret; use --set {name}=VALUE")
-        given[name] = _read(file)
+        given[name] = _read(name, file)
     return given
 
 
@@ -65,8 +65,11 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-def _read(file: str) -> str:
+def _read(name: str, file: str) -> str:
     try:
-        return (sys.stdin.read() if file == "-" else Path(file).read_text()).strip("\n")
+        secret = (sys.stdin.read() if file == "-" else Path(file).read_text()).strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed(f"--secret: {file} cannot be read: {reason(error)}") from None
+    if not secret:
+        raise Malformed(f"--secret {name}: {file} is empty; write the secret to the file")
+    return secret

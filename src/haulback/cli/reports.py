@@ -83,4 +83,6 @@ def _moment(words: str, option: str) -> int | None:
     try:
         return int(datetime.fromisoformat(words).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise Malformed(f"{option} {words}: write 2026-11-27T07:00", field=option) from None
+        raise Malformed(
+            f"{option} {words}: write 2026-11-27T07:00, or 2026-11-27 for midnight", field=option
+        ) from None

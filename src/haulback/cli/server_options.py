@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, time
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -97,7 +98,7 @@ class ServerOptions:
             origins=self.origin,
             proxies=self.proxy,
             insecure_http=self.insecure_http,
-            notify_networks=self.notify_network,
+            notify_networks=list(map(_network, self.notify_network)),
             time_zone=_zone(self.time_zone),
             report_at=_time_of_day(self.report_at),
         )
@@ -117,6 +118,15 @@ def _limit(text: str) -> tuple[str, int]:
     if not is_limit(name) or not count.isdigit() or int(count) < 1:
         raise Malformed(f"--limit {text}: write LANE=COUNT with one of {', '.join(LANES)}")
     return name, int(count)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise Malformed(
+            f"--notify-network {text}: write a network like 127.0.0.0/8, or an address"
+        ) from None
 
 
 def _zone(name: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import mmap
-import ssl
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -28,7 +27,7 @@ from haulback.destinations.answer_headers import date_ms, pause_of
 from haulback.destinations.bandwidth import RateTable, Throttle
 from haulback.destinations.https_access import authority, opener
 from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects
-from haulback.destinations.s3_errors import Answer, answer_of
+from haulback.destinations.s3_errors import DELETION, SENTENCES, Answer, answer_of, unanswered
 from haulback.errors import (
     HaulbackError,
     Misconfigured,
@@ -209,11 +208,10 @@ class Azure(ObstoreObjects):
             if error.code != 404 or code in self.no_place:
                 answer = Answer(error.code, code, error.reason)
                 pause = pause_of(error.headers["Retry-After"], error.headers["Date"])
-                raise _problem(answer, self.settings, f"the deletion of {name}", pause) from error
+                raise _problem(answer, self.settings, f"{DELETION}{name}", pause) from error
         except (OSError, http.client.HTTPException) as error:
-            is_distrusted = isinstance(getattr(error, "reason", None), ssl.SSLError)
-            answer = Answer(None, "Certificate" if is_distrusted else "", str(error))
-            raise _problem(answer, self.settings, f"the deletion of {name}") from error
+            doing = f"{DELETION}{name}"
+            raise _problem(unanswered(error), self.settings, doing) from error
 
     def upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size
@@ -273,11 +271,8 @@ def _problem(
 ) -> HaulbackError:
     code = answer.code or _WITHOUT_CODE.get(answer.status or 0, "")
     begin = f"{doing} failed at {where(settings)}"
-    if code == "Certificate":
-        return Misconfigured(
-            f"{begin}: the certificate of the store is not trusted, or the store does not speak "
-            "TLS: name its authority in `ca`, or correct `endpoint`"
-        )
+    if code in SENTENCES:
+        return Misconfigured(f"{begin}: {answer.text}")
     if code in _FULL:
         return OutOfSpace(f"{begin}: the account is full: {answer.text}")
     if _is_busy(answer):
@@ -286,10 +281,17 @@ def _problem(
         )
     remedy = _REMEDIES.get(code) or _REMEDIES.get(_BY_STATUS.get(answer.status or 0, ""))
     if remedy:
+        if settings.deleteSasToken and doing.startswith(DELETION):
+            remedy = remedy.replace("`accountKey` or `sasToken`", "`deleteSasToken`")
         return Misconfigured(f"{begin}: {remedy} ({code or answer.status})")
     if answer.status is None:
         return Unavailable(
             f"{begin}: no answer: {answer.text}; check `account`, `endpoint`, `proxy` and the "
             "network"
+        )
+    if not code:
+        return Unavailable(
+            f"{begin}: the answer is not one of an Azure store: {answer.text.rstrip(': ')}; check "
+            "`endpoint`, with its protocol and port, and `proxy`"
         )
     return Unavailable(f"{begin}: {answer.status} {code}: {answer.text}")

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import urllib.request
 from pathlib import Path
 
 from haulback.errors import Misconfigured
+
+_URL = re.compile(r"https?://\S+")
+# Signs of rustls and of OpenSSL in the text of an error, and the sentence for the user.
+_TLS_PROBLEMS = (
+    (
+        ("InvalidContentType", "WRONG_VERSION_NUMBER"),
+        "the store does not speak TLS at this address: write http:// or another port in `endpoint`",
+    ),
+    (
+        ("NotValidForName", "mismatch"),
+        "the certificate of the store is for another name: give `endpoint` the name that the "
+        "certificate holds",
+    ),
+    (
+        ("CaUsedAsEndEntity",),
+        "the store presents the certificate of an authority as its own: make the store a "
+        "certificate with basicConstraints CA:FALSE, and name that one in `ca`",
+    ),
+    (
+        ("Expired", "has expired", "NotValidYet", "not yet valid"),
+        "the certificate of the store is not valid today: renew the certificate, or set the "
+        "clock of the node",
+    ),
+    (
+        ("UnknownIssuer", "certificate", "Certificate", "SSL", "tls"),
+        "the certificate of the store is not trusted: name its authority in `ca`",
+    ),
+)
 
 
 def opener(ca: str, proxy: str) -> urllib.request.OpenerDirector:
@@ -22,6 +51,15 @@ def opener(ca: str, proxy: str) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(
         urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust)
     )
+
+
+def tls_problem(text: str) -> str:
+    """The sentence for an error of TLS, from the text of a library's error; "" for other errors."""
+    told = _URL.sub("", text)  # a bucket may be called tls
+    for signs, sentence in _TLS_PROBLEMS:
+        if any(sign in told for sign in signs):
+            return sentence
+    return ""
 
 
 def authority(ca: str) -> bytes:

@@ -23,7 +23,7 @@ from haulback.destinations.bandwidth import Throttle
 from haulback.destinations.file_comparison import holds
 from haulback.destinations.object_names import checked
 from haulback.destinations.protocol import IDENTITY, Item
-from haulback.destinations.s3_errors import answer_of
+from haulback.destinations.s3_errors import DELETION, answer_of
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound, Unavailable
 
 # an entry in one of these folders shows a repository whose identity object is lost
@@ -171,7 +171,7 @@ class ObstoreObjects(ABC):
 
     def remove(self, client: Any, name: str) -> None:
         """Delete an object by the credentials of a client."""
-        with self.asking(f"the deletion of {name}"):
+        with self.asking(f"{DELETION}{name}"):
             try:
                 obstore.delete(client, name)
             except FileNotFoundError as error:

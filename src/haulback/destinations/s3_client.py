@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import ssl
+import re
 import urllib.error
 import urllib.request
 from datetime import timedelta
@@ -17,7 +17,7 @@ from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
 from haulback.destinations.https_access import authority, opener
-from haulback.destinations.s3_errors import Answer, answer_of, problem, where
+from haulback.destinations.s3_errors import answer_of, problem, unanswered, where
 from haulback.errors import Misconfigured
 
 _DEFAULT_REGION = "us-east-1"  # the only region of Amazon that a new bucket must not name
@@ -25,6 +25,7 @@ _LOCATION = (
     '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
     "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
 )
+_ADDRESS = re.compile(r"([0-9.]+|\[.*\])(:[0-9]+)?")  # of IPv4 or IPv6, with a port
 _LOOK_SECONDS = 10.0  # seconds for a request that only reads headers
 
 
@@ -43,13 +44,7 @@ def create_bucket(settings: S3Settings) -> None:
         if answer.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             raise problem(answer, settings, "the creation of the bucket") from None
     except OSError as error:
-        raise problem(_unanswered(error), settings, "the creation of the bucket") from error
-
-
-def _unanswered(error: OSError) -> Answer:
-    """The answer of a request that reached no store."""
-    reason = getattr(error, "reason", error)
-    return Answer(None, "Certificate" if isinstance(reason, ssl.SSLError) else "", str(reason))
+        raise problem(unanswered(error), settings, "the creation of the bucket") from error
 
 
 def headers_of(settings: S3Settings, client: S3Store, method: Any, name: str) -> Message | None:
@@ -73,11 +68,17 @@ def _bucket_client(settings: S3Settings) -> S3Store:
 def endpoint_of(settings: S3Settings) -> str:
     """The URL below which the objects lie; without `pathStyle` its host begins with the bucket.
 
-    The setting may name the host with the bucket or without it.
+    The setting may name the host with the bucket or without it.  Raises Misconfigured for an
+    address, before which no bucket can stand.
     """
     scheme, _, host = settings.endpoint.rstrip("/").partition("://")
     if settings.pathStyle or host.startswith(f"{settings.bucket}."):
         return f"{scheme}://{host}"
+    if _ADDRESS.fullmatch(host):
+        raise Misconfigured(
+            f"pathStyle: false puts the bucket before the host, and {host} in `endpoint` is an "
+            "address: name a host there, or leave `pathStyle` out"
+        )
     return f"{scheme}://{settings.bucket}.{host}"
 
 

@@ -6,16 +6,20 @@ obstore returns the status and the answer of a store only as text.
 from __future__ import annotations
 
 import re
+import ssl
 from typing import NamedTuple
 
 from haulback.contract.destination_types import S3Settings
+from haulback.destinations.https_access import tls_problem
 from haulback.errors import HaulbackError, Misconfigured, OutOfSpace, Unavailable
 
 _STATUS = re.compile(r"status code: ([0-9]{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,80})</Code>|\(code: ([A-Za-z0-9]{1,80})\)")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _DEBUG = "\n\nDebug source:"
-_TLS = ("certificate", "UnknownIssuer", "InvalidContentType", "tls")
+# the codes of problems whose text is a sentence with a remedy
+SENTENCES = ("Tls", "PlainHttp")
+_WANTS_TLS = "the store expects TLS at this address: write https:// in `endpoint`"
 BUSY = {"SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge"}
 _NEW_SECRETS = "give the destination new credentials with `haulback destination set --secret`"
@@ -43,6 +47,12 @@ _REMEDIES = {
     "s3:ListBucket to `accessKeyId` (with `createBucket` also s3:CreateBucket), and "
     "s3:DeleteObject to the deleting credentials",
 }
+_TO_BE_MADE = (
+    "the bucket does not exist: `haulback destination init` makes the bucket of a new destination; "
+    "the backups of a deleted bucket are lost"
+)
+_OF_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch")
+DELETION = "the deletion of "  # start of the name of an operation with the deleting credentials
 _BY_STATUS = {301: "PermanentRedirect", 403: "AccessDenied", 507: "InsufficientStorage"}
 
 
@@ -70,9 +80,19 @@ def answer_of(error: Exception) -> Answer:
     known = (code[1] or code[2]) if code else _BY_STATUS.get(number or 0, "")
     if "redirect without LOCATION" in told:
         known = "PermanentRedirect"
-    if number is None and any(sign in debug for sign in _TLS):
-        known = "Certificate"
+    if number is None and (sentence := tls_problem(debug)):
+        return Answer(None, "Tls", sentence)
+    if number == 400 and not known and "HTTPS" in told:
+        return Answer(number, "PlainHttp", _WANTS_TLS)
     return Answer(number, known, message[1] if message else _line(told, debug))
+
+
+def unanswered(error: Exception) -> Answer:
+    """The answer of a request by urllib that reached no store."""
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ssl.SSLError):
+        return Answer(None, "Tls", tls_problem(str(reason)))
+    return Answer(None, "", str(reason))
 
 
 def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0) -> HaulbackError:
@@ -80,25 +100,38 @@ def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0
     requested wait in s.
     """
     begin = f"{doing} failed at {where(settings)}"
-    if answer.code == "Certificate":
-        return Misconfigured(
-            f"{begin}: the certificate of the store is not trusted, or the store does not speak "
-            "TLS: name its authority in `ca`, or correct `endpoint`"
-        )
+    if answer.code in SENTENCES:
+        return Misconfigured(f"{begin}: {answer.text}")
     if answer.code in _FULL:
         return OutOfSpace(f"{begin}: the store is full or its quota is used up: {answer.text}")
     if answer.is_busy:
         return Unavailable(
             f"{begin}: the store limits the rate of requests; try again later", retryAfter=pause
         )
-    if remedy := _REMEDIES.get(answer.code):
+    if remedy := _remedy(answer.code, settings, doing):
         told = f"{answer.code}: {answer.text}" if answer.text else answer.code
         return Misconfigured(f"{begin}: {remedy} ({told})")
     if answer.status is None:
         return Unavailable(
             f"{begin}: no answer: {answer.text}; check `endpoint`, `proxy` and the network"
         )
+    if not answer.code:
+        return Unavailable(
+            f"{begin}: the answer is not one of an S3 store: {answer.text.rstrip(': ')}; check "
+            "`endpoint`, with its protocol and port, and `proxy`"
+        )
     return Unavailable(f"{begin}: {answer.status} {answer.code}: {answer.text}")
+
+
+def _remedy(code: str, settings: S3Settings, doing: str) -> str:
+    """The sentence for an error code, with the settings of the request; "" for other codes."""
+    remedy = _REMEDIES.get(code, "")
+    if code in _OF_KEYS and settings.deleteAccessKeyId and doing.startswith(DELETION):
+        remedy = remedy.replace("`accessKeyId`", "`deleteAccessKeyId`")
+        return remedy.replace("`secretAccessKey`", "`deleteSecretAccessKey`")
+    if code == "NoSuchBucket" and settings.createBucket:
+        return _TO_BE_MADE
+    return remedy
 
 
 def where(settings: S3Settings) -> str:

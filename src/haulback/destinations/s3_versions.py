@@ -17,6 +17,7 @@ from typing import Any
 
 from haulback.contract.destination_types import S3Settings
 from haulback.destinations.answer_headers import pause_of
+from haulback.destinations.https_access import tls_problem
 from haulback.destinations.s3_errors import Answer, problem
 from haulback.errors import Conflict, HaulbackError, Misconfigured, Unavailable
 
@@ -215,14 +216,16 @@ def client_of(settings: S3Settings, key: str, secret: str) -> object:
 @contextmanager
 def asking(settings: S3Settings, doing: str) -> Iterator[None]:
     """Translate the errors of boto3."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, SSLError
 
     try:
         yield
     except ClientError as error:
         raise _translated(error.response, settings, doing) from error
     except BotoCoreError as error:
-        answer = Answer(None, "", " ".join(str(error).split())[:300])
+        is_tls = isinstance(error, SSLError)
+        text = tls_problem(str(error)) if is_tls else " ".join(str(error).split())[:300]
+        answer = Answer(None, "Tls" if is_tls else "", text)
         raise problem(answer, settings, doing) from error
 
 

@@ -134,7 +134,9 @@ def host(kind: DestinationType, config: JsonMapping) -> JsonObject:
     return {name: value.lower() for name, value in told if name not in folders}
 
 
-def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
+def changed(
+    kind: DestinationType, given: JsonMapping, present: JsonMapping, *, is_initialized: bool = True
+) -> CheckedSettings:
     """The tunable and secret settings that a request changes; null leaves a setting unchanged, an
     empty text ends an optional setting.
 
@@ -154,7 +156,7 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
         elif settings[name].is_tunable:
             result.plain[name] = converted
         elif converted != (kept := present.get(name, settings[name].default)):
-            raise _fixed(settings[name], kept)
+            raise _fixed(settings[name], kept) if is_initialized else _of_no_repository(name)
     return result
 
 
@@ -169,6 +171,14 @@ def _fixed(setting: Setting, kept: object) -> Malformed:
     return Malformed(
         f"{name}: {told}; move the destination if its repository was moved, or add another "
         "destination",
+        field=name,
+    )
+
+
+def _of_no_repository(name: str) -> Malformed:
+    return Malformed(
+        f"{name}: the setting is chosen when a destination is added; this destination has no "
+        "repository yet: remove the destination, and add it again with the right value",
         field=name,
     )
 

@@ -205,7 +205,7 @@ class Runner:
         try:
             if kind.stages:
                 self._home.check_space()
-            results = {**kind.run(work), **work.progress.summary()}
+            results = {**_results(work, kind), **work.progress.summary()}
             results = {**work.damage(kind.type), **work.repositories.owner(), **results}
         except Cancelled:
             log.info("task cancelled", extra=members(task=work.guid, type=kind.type))
@@ -346,6 +346,18 @@ def _is_away(error: Exception) -> bool:
     if isinstance(error, Unavailable):
         log.warning("%s; trying again", error.message)
     return isinstance(error, Unavailable)
+
+
+def _results(work: RunningTask, kind: TaskWork) -> Results:
+    """Run a task.  A panic of a library in Rust, which is no Exception, becomes a RuntimeError,
+    because the thread would otherwise end without a report.
+    """
+    try:
+        return kind.run(work)
+    except Exception:
+        raise
+    except BaseException as panic:
+        raise RuntimeError(f"a library failed: {panic}; see the node's log") from panic
 
 
 def _warn(event: str, guid: str, error: Exception, **more: str) -> None:

@@ -212,7 +212,9 @@ class _CleanUp:
         return sorted(names[name] for name in locks.held(names))
 
     def _report(self, scanned: RepositoryScan) -> None:
-        self._cleaned.backups, self._cleaned.damaged = len(scanned.backups), scanned.damaged
+        # `known` also has the young backups, which the scan leaves out where lists lag
+        self._cleaned.backups = len({*self._known, *scanned.backups})
+        self._cleaned.damaged = scanned.damaged
         self._cleaned.unreadable, self._cleaned.held = scanned.unreadable, scanned.is_blind
         self._cleaned.usage = _usage(scanned)
         self._cleaned.usage.locked = self._cleaned.bytes_locked

@@ -80,7 +80,8 @@ class Objects:
 
     `strangers` are the names of the foreign files found so far, in printable form; folders end in a
     slash. Manifests and index files that were stored after `horizon` (epoch ms by the store's
-    clock, None for no limit) are left out, except the files `own` of this process.
+    clock, None for no limit) are left out, except the files `own` of this process; `young` are the
+    names left out so far.
     """
 
     def __init__(self, destination: ObjectStore) -> None:
@@ -88,6 +89,7 @@ class Objects:
         self.strangers: set[str] = set()
         self.horizon: int | None = None
         self.own: set[str] = set()
+        self.young: set[str] = set()
 
     def packs(self) -> dict[bytes, int]:
         """The size in bytes of each pack by its id."""
@@ -117,6 +119,8 @@ class Objects:
             if is_object(item.name):
                 if self.is_settled(item):
                     yield item
+                else:
+                    self.young.add(item.name)
             elif item.name != IDENTITY:
                 self._report(_foreign_file_of(item.name))
 

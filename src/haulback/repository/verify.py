@@ -18,6 +18,8 @@ from haulback.repository.backup_loss import Assessor, BackupLoss
 from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import RecordedDamage, tell_findings
 from haulback.repository.index import Index
+from haulback.repository.manifest import name_of as manifest_name
+from haulback.repository.names import exists
 from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
@@ -419,9 +421,16 @@ class _Verify:
         rolls = self._repository.rolls
         try:
             for backup in sorted(rolls.missing(self._repository.objects.leaves("manifests"))):
-                self._find(f"backup {backup} is missing: the last clean-up saw its manifest")
+                if not self._is_left_out(backup):
+                    self._find(f"backup {backup} is missing: the last clean-up saw its manifest")
         except Damaged as error:
             self._find(error.message)
+
+    def _is_left_out(self, backup: str) -> bool:
+        """Whether a backup exists, and the listing left it out because it is young."""
+        repository = self._repository
+        is_limited = repository.objects.horizon is not None
+        return is_limited and exists(repository.destination, manifest_name(backup))
 
     def _manifests(self, backups: Iterable[str]) -> None:
         for backup in backups:

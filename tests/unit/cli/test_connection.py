@@ -88,6 +88,18 @@ def test_a_file_of_tokens_that_is_damaged_is_no_login(web: Web, tokens: Path):
         connect()
 
 
+def test_a_login_at_another_server_than_that_of_the_commands_tells_how_to_use_the_login(
+    web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    log_in(web, tmp_path)
+    assert "export" not in capsys.readouterr().out, "the commands use this server already"
+    monkeypatch.delenv("HAULBACK_SERVER")
+    log_in(web, tmp_path)
+    assert f"export HAULBACK_SERVER={web.url}" in capsys.readouterr().out
+    with pytest.raises(Unauthenticated, match=f"or `export HAULBACK_SERVER={web.url}`"):
+        connect()
+
+
 def test_a_login_that_cannot_be_saved_is_used_all_the_same(
     web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

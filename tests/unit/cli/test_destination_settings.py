@@ -79,6 +79,7 @@ def test_settings_and_secrets_are_read(key, monkeypatch):
         (["bucket=b", "colour=red"], ["accessKey={key}"], "colour: a destination of type ATTIC"),
         (["bucket=b"], [], "accessKey: name the secret"),
         (["bucket=b"], ["accessKey={key}.no"], "--secret: .* cannot be read"),
+        (["bucket=b"], ["accessKey=/dev/null"], "--secret accessKey: /dev/null is empty; write"),
     ],
 )
 def test_what_is_wrong_is_named(key, texts, files, told):

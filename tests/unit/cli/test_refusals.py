@@ -80,6 +80,8 @@ REFUSED = [
     ("server --limit export=none", "write LANE=COUNT"),
     ("server --time-zone Mars/Olympus", "name an IANA zone"),
     ("server --report-at noon", "write hours and minutes"),
+    ("server --notify-network 127.0.0.0/99", "--notify-network 127.0.0.0/99: write a network"),
+    ("server --notify-network localhost", "--notify-network localhost: write a network"),
     ("node --server http://127.0.0.1:1 --iscsi here", "not an address and port"),
     (
         "repository ls /tmp --kit /no/kit",

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from haulback.contract.destination_types import S3Settings
 from haulback.destinations.azure import Azure
 from haulback.destinations.s3 import S3
+from haulback.destinations.s3_errors import answer_of, problem
 from haulback.errors import Misconfigured
 from tests import azure, s3
-from tests.certificates import of_authority
+from tests.certificates import of_authority, self_signed
 from tests.hosts import needs_azurite
 from tests.tls_front import tls_front
 
@@ -71,3 +73,62 @@ def test_a_store_of_another_authority_is_refused_and_names_the_setting(
         assert "`ca`" in told.value.message
     with pytest.raises(Misconfigured, match="`ca`"):
         store.store("manifests/a", b"x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_name_that_the_certificate_lacks_is_corrected_in_the_endpoint(
+    kind: str, fronts: Fronts
+):
+    elsewhere = {"s3": fronts.s3, "azure": fronts.azure}[kind].replace("127.0.0.1", "localhost")
+    store = store_of(kind, fronts._replace(s3=elsewhere, azure=elsewhere), fronts.right)
+    with pytest.raises(Misconfigured, match="certificate of the store is for another name"):
+        store.load("manifests/a")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_authority_as_the_certificate_of_a_store_is_named(kind: str, tmp_path: Path):
+    certificate = self_signed(tmp_path)
+    behind = s3.server().endpoint if kind == "s3" else azure.server().endpoint
+    with tls_front(behind, certificate) as url:
+        store = store_of(kind, Fronts(url, url, "", ""), "")
+        with pytest.raises(Misconfigured, match="basicConstraints CA:FALSE"):
+            store.load("manifests/a")
+
+
+def test_a_store_that_expects_tls_is_told_from_one_that_refuses_the_request():
+    told = "status code: 400 Bad Request: Client sent an HTTP request to an HTTPS server."
+    error = problem(answer_of(Exception(told)), S3Settings("shop", "id", "secret"), "a look-up")
+    assert isinstance(error, Misconfigured)
+    assert error.message.endswith("expects TLS at this address: write https:// in `endpoint`")
+
+
+def test_a_bucket_whose_name_holds_a_sign_of_tls_has_no_problem_of_tls():
+    debug = "Debug source: uri: https://127.0.0.1/tls-mismatch, kind: ConnectionRefused"
+    assert answer_of(Exception(f"no answer\n\n{debug}")).code == ""
+
+
+def test_a_web_server_that_is_no_store_is_named_by_the_endpoint():
+    answer = answer_of(Exception("status code: 404 Not Found: nothing here"))
+    error = problem(answer, S3Settings("shop", "id", "secret"), "a look-up")
+    assert "not one of an S3 store" in error.message
+    assert "check `endpoint`" in error.message
+
+
+def test_wrong_deleting_keys_are_told_by_their_own_settings():
+    wrong = {"deleteAccessKeyId": s3.ADMIN.key_id, "deleteSecretAccessKey": "another"}
+    store = S3(msgspec.structs.replace(s3.settings_of(s3.new_bucket()), **wrong))
+    store.store("manifests/a", b"x")
+    with pytest.raises(
+        Misconfigured, match="`deleteSecretAccessKey` does not fit `deleteAccessKeyId`"
+    ):
+        store.delete("manifests/a")
+
+
+@needs_azurite
+def test_a_wrong_deleting_token_is_told_by_its_own_setting():
+    token = "sv=2023-11-03&sig=wrong"
+    settings = azure.settings_of(azure.new_container(), deleteSasToken=token)
+    store = Azure(settings)
+    store.store("manifests/a", b"x")
+    with pytest.raises(Misconfigured, match="`deleteSasToken`"):
+        store.delete("manifests/a")

@@ -13,7 +13,7 @@ import pytest
 from haulback.contract.destination_types import S3Settings
 from haulback.destinations import s3_versions
 from haulback.destinations.s3 import S3
-from haulback.errors import HaulbackError
+from haulback.errors import HaulbackError, Misconfigured
 
 STORE = "http://s3.example.invalid"
 
@@ -83,3 +83,10 @@ def test_the_bucket_is_in_the_host_or_in_the_path(
     ask(S3Settings("shop", "id", "secret", createBucket=True, region="eu-north-1", **more))
     assert {url.rstrip("/") for url in proxy.urls} == {base, f"{base}/index/a"}
     assert proxy.regions == {"eu-north-1"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:9000", "[::1]:9000"])
+def test_a_bucket_cannot_stand_before_an_address(host: str):
+    settings = S3Settings("shop", "id", "secret", endpoint=f"http://{host}", pathStyle=False)
+    with pytest.raises(Misconfigured, match="pathStyle: false puts the bucket before the host"):
+        S3(settings)

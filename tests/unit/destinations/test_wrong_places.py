@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from haulback.contract.destination_types import S3Settings
@@ -30,8 +31,17 @@ def test_a_dead_proxy_or_a_store_without_tls_is_named():
     there = s3.server().endpoint
     with pytest.raises(Unavailable, match="check `endpoint`, `proxy` and the network"):
         bucket_at(endpoint=there, proxy=NOBODY).prepare()
-    with pytest.raises(Misconfigured, match="does not speak TLS: name its authority in `ca`"):
+    with pytest.raises(Misconfigured, match="does not speak TLS at this address: write http://"):
         bucket_at(endpoint=there.replace("http:", "https:")).prepare()
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_to_be_created_is_made_by_another_init():
+    settings = s3.settings_of("never-made")
+    for create, remedy in ((False, "set `createBucket`"), (True, "`haulback destination init`")):
+        store = S3(msgspec.structs.replace(settings, createBucket=create))
+        with pytest.raises(Misconfigured, match=f"the bucket does not exist: .*{remedy}"):
+            store.load("haulback.json")
 
 
 def test_a_file_is_no_folder_of_a_destination(tmp_path: Path):

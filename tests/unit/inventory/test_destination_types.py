@@ -129,6 +129,12 @@ def test_a_fixed_setting_that_was_left_out_does_not_change_from_its_default():
     assert caught.value.details["field"] == "port"
 
 
+def test_a_fixed_setting_of_a_destination_without_a_repository_needs_a_new_destination():
+    present = {"bucket": "tower"}
+    with pytest.raises(Malformed, match=r"bucket: .*remove the destination, and add it again"):
+        changed(ATTIC, {"bucket": "towers"}, present, is_initialized=False)
+
+
 def test_a_path_is_no_setting_of_a_type_without_one():
     assert members({"path": ""}, ATTIC) == members({"path": None}, ATTIC) == {}
     with pytest.raises(Malformed, match="path: a destination of type ATTIC has no such setting"):

@@ -207,6 +207,20 @@ def test_a_task_whose_order_cannot_be_made_fails_at_once(home: StateDir):
     assert told(server, home, lambda work: {}) == ["FAILED"]
 
 
+class Panic(BaseException):
+    """A panic of a library in Rust."""
+
+
+def test_a_task_whose_library_panics_fails_at_once(home: StateDir):
+    server = Server()
+
+    def run(work: RunningTask) -> dict[str, Any]:
+        raise Panic("called `unwrap()` on an `Err` value")
+
+    assert told(server, home, run) == ["FAILED"]
+    assert "a library failed: called `unwrap()`" in server.reason
+
+
 def test_finished_work_is_kept_for_the_next_session_when_nobody_hears_of_it(home: StateDir):
     server, heard = Server(), threading.Event()
     server.errors = {"results": [HaulbackError("a defect")] * 50}

@@ -98,6 +98,17 @@ def test_a_store_of_unknown_delay_or_time_is_not_cleaned(
     assert bucket.get(f"manifests/{first.backup}")
 
 
+def test_a_clean_up_counts_a_young_backup_among_those_that_it_keeps(
+    bucket, clock, tmp_path, pool_of_two
+):
+    bucket.listing_delay = 0.0
+    back_up(opened(bucket), MemoryDisk(noise(300_000, 1)), tmp_path / "s", pool_of_two)
+    (tmp_path / "c").mkdir()
+    orders, resources = CleanupOrder(wait=clock.wait), Resources(pool_of_two)
+    report = clean_up(opened(bucket), tmp_path / "c", frozenset, resources, orders)
+    assert (report.backups, report.packs_deleted) == (1, 0)
+
+
 class Race:
     """A STORE reuses dead data while a clean-up waits; neither's listings show the other yet."""
 

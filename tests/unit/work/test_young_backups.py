@@ -13,7 +13,10 @@ import pytest
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import Item
 from haulback.destinations.settled_lists import SettledLists
+from haulback.repository.manifest import name_of
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
+from haulback.repository.verify import Depth, VerifyReport, verify
 from haulback.work import restore
 from tests.conftest import SECRET
 from tests.unit.transfer.copy_site import CopySite
@@ -89,3 +92,21 @@ def test_a_young_backup_whose_index_is_not_listed_is_waited_for(site: CopySite):
     restore.run(work)
     assert work.content == site.contents[backup.backup]
     assert len(work.waits) == 1
+
+
+def checked(site: CopySite, pool: ThreadPoolExecutor) -> VerifyReport:
+    """The report of a check that leaves out the backups of the last minutes, as VERIFY does."""
+    repository = site.opened("first")
+    repository.objects.horizon = time.time_ns() // 1_000_000 - 240_000
+    return verify(repository, Depth.DATA, Resources(pool))
+
+
+def test_a_young_backup_that_the_last_clean_up_saw_is_not_missing(
+    site: CopySite, pool: ThreadPoolExecutor
+):
+    backup = site.back_up(a_disk())
+    site.clean("first")
+    assert checked(site, pool).findings == []
+    site.opened("first").destination.delete(name_of(backup.backup))
+    [finding] = checked(site, pool).findings
+    assert finding == f"backup {backup.backup} is missing: the last clean-up saw its manifest"

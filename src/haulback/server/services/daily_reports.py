@@ -26,7 +26,7 @@ from haulback.server.services.report_sizes import ReportSpan
 from haulback.server.services.reports import WantedReport
 from haulback.server.store import daily_reports
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.texts import check_address
+from haulback.texts import check_address, printable
 from haulback.units import DAY_MS
 
 log = logging.getLogger(__name__)
@@ -164,4 +164,10 @@ def _recipients(known: SqlCatalogue, scope: Scope, value: str) -> list[str]:
         if text in (record.guid, record.name) and scope.shares(record.project):
             return list(record.body["recipients"])
     words = [word for word in re.split(r"[,; ]+", text) if word]
+    if unknown := [word for word in words if "@" not in word]:
+        raise Malformed(
+            f"value: {printable(unknown[0])[:80]!r} is neither a mail address nor a mailing list; "
+            "`haulback mailing-list ls` shows the lists",
+            field="value",
+        )
     return [check_address(word, "value") for word in words]

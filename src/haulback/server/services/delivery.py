@@ -41,7 +41,7 @@ from haulback.server.services import (
 )
 from haulback.server.services.app import App
 from haulback.server.services.mail_server import MailServer
-from haulback.server.services.web_posts import WebRequest
+from haulback.server.services.web_posts import GONE, WebRequest
 from haulback.server.store import events, outbox
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -51,7 +51,6 @@ from haulback.wire import dump
 
 LEASE_MS = 600_000  # longer than an attempt can take: LONGEST_SECONDS of mails and requests
 KEPT_MS = 30 * DAY_MS  # time for which ended messages stay in the log
-_GONE = 410  # HTTP status of a receiver that wants no more messages
 _CHANCE = random.Random()
 log = logging.getLogger(__name__)
 
@@ -313,7 +312,7 @@ def _occasion(event: EventRecord) -> str:
 
 def _of_web(app: App, wanted: WebRequest) -> Result:
     answer = web_posts.send(wanted, app.notify_networks)
-    is_final, is_silent = answer.status == _GONE, answer.status is None
+    is_final, is_silent = answer.status == GONE, answer.status is None
     return Result(
         answer.is_good, answer.text, answer.status, is_final, answer.delay, is_silent=is_silent
     )
@@ -360,7 +359,7 @@ def _logged(result: Result, now: int, duration: int) -> DeliveryAttempt:
 def _complain(sql: Connection, taken: Delivery, result: Result, now: int) -> None:
     """Disable a channel whose receiver no longer exists; report a message that failed for good."""
     log.warning("notification by channel %s: %s", taken.channel_name, result.text)
-    if result.status == _GONE:
+    if result.status == GONE:
         notifications.disable(sql, taken.channel, result.text)
         _tell(sql, EventKind.CHANNEL_DISABLED, taken, (f"is disabled: {result.text}", now))
     elif taken.state == outbox.FAILED and taken.rule is not None:

@@ -202,7 +202,9 @@ def _changed(
             f"type: {before.name} is of type {kind.name}; leave the member out", field="type"
         )
     settings = _chosen_settings(wanted, before.settings)
-    given = destination_types.changed(kind, wanted.settings or {}, before.config)
+    given = destination_types.changed(
+        kind, wanted.settings or {}, before.config, is_initialized=before.repository is not None
+    )
     if given.secrets and queue.has_task(sql, destination_move.TYPE, before.guid):
         raise Conflict(f"{before.name} is being moved; change its secrets after the move")
     reach = changed_reach(sql, wanted, before)

@@ -96,16 +96,42 @@ def _sent(
         return MailAnswer(False, f"{server.host} refuses the mail: {_said(error)}", is_final)
     except smtplib.SMTPAuthenticationError as error:
         return MailAnswer(False, f"{server.host} refuses the login: {_said(error)}")
+    except smtplib.SMTPNotSupportedError as error:
+        return MailAnswer(False, f"{_place(server)}: {_remedy_of_missing(error)}")
     except smtplib.SMTPException as error:
         is_silent = isinstance(error, smtplib.SMTPServerDisconnected)
         text = f"{server.host}: {error or type(error).__name__}"
         return MailAnswer(False, text, is_silent=is_silent)
     except (OSError, UnicodeError) as error:
-        return MailAnswer(False, f"{server.host} cannot be reached: {error}", is_silent=True)
+        return MailAnswer(False, f"{_place(server)} {_unreachable(error)}", is_silent=True)
     if refused:
         return MailAnswer(True, f"sent, but not to {_refused(refused)}")
     many = counted(len(recipients), "recipient")
     return MailAnswer(True, f"{server.host} accepted the mail for {many}")
+
+
+def _place(server: MailServer) -> str:
+    return f"{server.host}:{server.port or PORTS[server.security]}"
+
+
+def _remedy_of_missing(error: smtplib.SMTPNotSupportedError) -> str:
+    """The sentence for an extension that the server lacks."""
+    if "STARTTLS" in str(error):
+        return "the server offers no STARTTLS: set `security` to TLS or NONE, or correct `port`"
+    return f"{error}; correct `port`, `security` or `login`"
+
+
+def _unreachable(error: Exception) -> str:
+    """The end of the sentence for a server without an answer to a mail."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"has a certificate that is not trusted ({error.verify_message}): give its "
+            "`certificate`, or correct `host`"
+        )
+    if isinstance(error, ssl.SSLError):
+        return "does not speak TLS from the start: set `security` to STARTTLS or NONE, or `port`"
+    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"cannot be reached: {why}; check `host`, `port` and `security`"
 
 
 def _connected(server: MailServer, limit: ConnectionLimit) -> smtplib.SMTP:

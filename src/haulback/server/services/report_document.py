@@ -113,16 +113,16 @@ def _figures(report: Report) -> list[tuple[str, str]]:
 
 
 def _policies(report: Report) -> DocumentTable:
-    heads = ("Policy", "Runs", "Machines", "Protected", "Late", "Failing", "Good", "Failed", "Size")
+    states = ("Protected", "Late", "Failing", "Never")
+    heads = ("Policy", "Runs", "Machines", *states, "Good", "Failed", "Size")
     rows = [_policy(row) for row in report.policies]
-    return DocumentTable("Policies", heads, rows, frozenset(range(1, 9)))
+    return DocumentTable("Policies", heads, rows, frozenset(range(1, len(heads))))
 
 
 def _policy(row: PolicyReport) -> tuple[str, ...]:
     machines, backups = row.machines, row.backups
-    failing = machines.failing + machines.never
-    numbers = (row.runs, machines.machines, machines.protected, machines.late, failing)
-    counts = (*numbers, backups.successful, backups.failed)
+    states = (machines.protected, machines.late, machines.failing, machines.never)
+    counts = (row.runs, machines.machines, *states, backups.successful, backups.failed)
     return (_name(row.name), *map(str, counts), units.size(backups.backupSize))
 
 

@@ -19,6 +19,8 @@ from haulback.server.services.host_addresses import Network
 
 TIMEOUT_SECONDS = 15.0  # seconds of each step of a request, including the connection
 LONGEST_SECONDS = 60.0  # seconds of a whole request; shorter than the lease of a message
+GONE = 410  # HTTP status of a receiver that wants no more messages
+_TOO_MANY = 429  # HTTP status of a receiver that asks for a pause
 _READ = 2000  # bytes of an answer
 _PORTS = {"http": 80, "https": 443}
 
@@ -78,17 +80,31 @@ def send(wanted: WebRequest, allowed: Sequence[Network]) -> WebAnswer:
 def _sent(wanted: WebRequest, address: str) -> WebAnswer:
     import httpx2
 
-    name = httpx2.URL(wanted.url).host
+    place = httpx2.URL(wanted.url)
+    name = place.host
     with ConnectionLimit(LONGEST_SECONDS) as limit:
         try:
             return _exchanged(wanted, address, limit)
         except httpx2.TimeoutException:
             text = f"{name} did not answer within {TIMEOUT_SECONDS:.0f} seconds"
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, ValueError) as error:
-            text = f"{name} cannot be reached: {error}"
+            text = _unreachable(place.netloc.decode(), str(error))
         if limit.is_over:
             text = f"{name} did not complete its answer within {LONGEST_SECONDS:.0f} seconds"
         return WebAnswer(None, text)
+
+
+def _unreachable(place: str, why: str) -> str:
+    """The sentence for a receiver that gave no answer."""
+    if "WRONG_VERSION_NUMBER" in why:
+        return f"{place} does not speak TLS: write http:// in the URL, or another port"
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        told = why.rpartition("verify failed: ")[2].partition(" (_ssl")[0]
+        return (
+            f"the certificate of {place} is not trusted ({told}): give its `certificate`, or "
+            "correct the URL"
+        )
+    return f"{place} cannot be reached: {why}; check host and port of the URL, and the receiver"
 
 
 def _exchanged(wanted: WebRequest, address: str, limit: ConnectionLimit) -> WebAnswer:
@@ -136,6 +152,10 @@ def _answer(status: int, headers: Mapping[str, str], start: str) -> WebAnswer:
     text = f"the receiver answered {status}" + (f": {start}" if start else "")
     if 300 <= status < 400:
         text = f"the receiver answered {status}; redirects are not followed, name the new URL"
+    elif status == GONE:
+        text += "; it wants no more messages, so the channel is disabled until `active` is true"
+    elif 400 <= status < 500 and status != _TOO_MANY:
+        text += "; check the URL"
     said = headers.get("retry-after", "")
     delay = int(said) * 1000 if said.isascii() and said.isdigit() and len(said) < 8 else 0
     return WebAnswer(status, text, delay)

@@ -231,3 +231,11 @@ def test_a_report_that_fails_stops_no_other_report_and_is_tried_again(mailed: An
     assert daily_reports.send_due(house.app) == 1
     assert house.app.reported_date == "", "the date is not over"
     assert daily_reports.send_due(house.app) == 0
+
+
+def test_a_mailing_list_that_does_not_exist_is_named(house: House):
+    body = {"type": "MAIL", "host": "127.0.0.1", "port": 25, "sender": "haulback@example.org"}
+    add(house, "notification-channel", "mail", **body)
+    wanted = reports.WantedReport(reports.span(house.app, None, None), *[reports.SizeFilter()] * 2)
+    with pytest.raises(Malformed, match="'teams' is neither a mail address nor a mailing list"):
+        daily_reports.mail(house.app, house.user, wanted, "teams")

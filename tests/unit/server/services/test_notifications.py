@@ -313,6 +313,45 @@ def test_the_test_button_tells_why_a_channel_does_not_work(house: House, tmp_pat
     assert away.finished is not None, "a test is not repeated"
 
 
+@pytest.mark.parametrize(
+    ("offered", "wanted", "remedy"),
+    [
+        ("NONE", "STARTTLS", "offers no STARTTLS: set `security` to TLS or NONE"),
+        ("NONE", "TLS", "does not speak TLS from the start: set `security` to STARTTLS or NONE"),
+    ],
+)
+def test_a_mail_server_without_the_security_of_its_channel_is_told_with_the_remedy(
+    house: House, tmp_path: Path, offered: str, wanted: str, remedy: str
+) -> None:
+    with mail_server(tmp_path, offered) as box:
+        done = delivery.try_channel(house.app, house.user, mail_channel(house, box, wanted))
+    assert remedy in (done.status_info or "")
+
+
+def test_a_server_of_another_port_is_told_with_the_port(house: House, tmp_path: Path) -> None:
+    with mail_server(tmp_path) as box:
+        made = mail_channel(house, box)
+    told = delivery.try_channel(house.app, house.user, made).status_info or ""
+    assert f":{box.port} cannot be reached: Connection refused; check `host`, `port`" in told
+
+
+def test_a_webhook_without_tls_or_without_its_page_is_told_by_its_url(
+    house: House, web: WebServer
+) -> None:
+    secure = channel(
+        house, type="WEBHOOK", url=web.url.replace("http:", "https:") + "/hook", secret=KEY
+    )
+    done = delivery.try_channel(house.app, house.user, secure)
+    assert "does not speak TLS: write http:// in the URL" in (done.status_info or "")
+    web.answers = [(404, {}), (410, {})]
+    told = [
+        delivery.try_channel(house.app, house.user, hook(house, web)).status_info or ""
+        for _ in range(2)
+    ]
+    assert told[0].endswith("404; check the URL")
+    assert told[1].endswith("so the channel is disabled until `active` is true")
+
+
 def test_a_recipient_that_is_refused_does_not_stop_the_others(house: House, tmp_path: Path) -> None:
     with mail_server(tmp_path) as box:
         box.refused = {"ops@example.org"}

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 
+import msgspec
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from haulback.contract.reports import (
     GroupSize,
     LateMachines,
     MachineCounts,
+    PolicyReport,
     Report,
     SizeFilter,
     SizeTable,
@@ -171,3 +173,16 @@ def test_no_name_breaks_a_form(name: str):
     assert not any(letter in text + page for letter in "\u202e\u202d\u2066\x1b\x00")
     pdf = PdfReader(io.BytesIO(report_pdf.pdf_page(document)))
     assert "Failed backups" in "".join(shown.extract_text() for shown in pdf.pages)
+
+
+def test_the_table_of_policies_counts_each_machine_in_one_state():
+    counts = MachineCounts(machines=10, protected=4, late=3, failing=2, never=1)
+    policy = PolicyReport(guid="p", name="gold", runs=1, machines=counts, backups=BackupCounts())
+    told = msgspec.structs.replace(of("gold"), title="", policies=[policy])
+    table = next(
+        table for table in report_document.document(told).tables if table.title == "Policies"
+    )
+    row = dict(zip(table.heads, table.rows[0], strict=True))
+    states = ("Protected", "Late", "Failing", "Never")
+    assert [row[name] for name in states] == ["4", "3", "2", "1"]
+    assert row["Machines"] == "10"
