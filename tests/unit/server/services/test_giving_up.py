@@ -329,6 +329,25 @@ def test_a_gone_machine_keeps_the_backups_whose_nodes_were_heard_within_the_chos
     )
 
 
+def test_the_audit_log_names_as_many_lost_backups_as_the_list_that_was_shown(house: House):
+    node, to = house.node("n1"), second(house)
+    only, both, failed, removed = (stored(house, node, machine) for machine in (0, 1, 0, 1))
+    copied(house, both, to)
+    with house.app.store.write() as sql:
+        for guid, status in ((failed, "FAILED"), (removed, "SUCCESS_REMOVED")):
+            row = tables.backup.update().where(tables.backup.c.guid == guid)
+            sql.execute(row.values(status=status))
+    shown = giving_up.give_up(house.app, DESTINATION, house.destination.guid, house.user)
+    listed = {item.guid for item in shown.items if (item.kind, item.fate) == ("backup", "given up")}
+    with house.app.store.read() as sql:
+        entries = audit.read(sql, None, None, 99)
+    subjects = [e.subject for e in entries if e.operation == "gave up backup"]
+    assert (set(subjects), len(subjects)) == (listed, 1)
+    assert listed == {only}
+    elsewhere = [e.subject for e in entries if e.operation == "gave up a location of backup"]
+    assert elsewhere == [both]
+
+
 class Dies(Exception):
     """The process dies."""
 
