@@ -440,7 +440,7 @@ def _remove_locations(work: _Work, where: Condition, leaving: Sequence[str]) -> 
     ):
         lines = [_lost(item, work.item) for item in locations]
         audit.write_many(work.sql, work.now, by, words, lines)
-    return bool(removed.count)
+    return bool(removed.total)
 
 
 def _lost(item: Backup, cause: GivenUp) -> audit.AuditLine:

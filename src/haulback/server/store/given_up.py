@@ -269,7 +269,7 @@ class RemovedLocations(NamedTuple):
 
     lost: list[Backup]
     kept: list[Backup]
-    count: int
+    total: int
 
 
 def remove_locations(
