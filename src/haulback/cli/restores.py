@@ -325,5 +325,8 @@ def _node(client: Client, wanted: str) -> str:
         return client.nodes.find(wanted).guid
     found = list(client.nodes.all())
     if len(found) != 1:
-        raise Malformed("--node: name a node, because the server has none or several")
+        raise Malformed(
+            "--node: name a node, because the server has none or several; "
+            "`haulback node ls` lists them"
+        )
     return found[0].guid

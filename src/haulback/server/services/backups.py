@@ -151,8 +151,8 @@ def _missing(named: Backup, known: BackupRecords) -> Backup:
         return item
     raise Conflict(
         f"backup {named.guid} is {location_status(named)}; only a backup that is missing, "
-        "or whose manifest cannot be read, can be given up.  To remove the backup, mark "
-        "it TO_REMOVE"
+        "or whose manifest cannot be read, can be given up; to remove the "
+        "backup, mark it TO_REMOVE (haulback backup mark remove)"
     )
 
 
