@@ -25,7 +25,7 @@ def test_a_store_that_the_key_does_not_open_is_removed_before_the_next_attempt(
 
     key = tmp_path / "key"
     key.write_text("ab" * 32)
-    made = SimpleNamespace(guid="g", initialized=is_opened)
+    made = SimpleNamespace(guid="g", name="old", initialized=is_opened)
     places = SimpleNamespace(attach=lambda wanted: made, get=lambda guid: made)
     client = SimpleNamespace(destinations=places)
     monkeypatch.setattr(destination_catalogue, "connect", lambda: client)
