@@ -90,6 +90,8 @@ REFUSED = [
         "destination add s --type S3 --set bucket=b --secret accessKeyId=/no/key",
         "--secret: /no/key cannot be read: No such file or directory; check the path",
     ),
+    ("server restore-database /tmp --backup latest", "--backup: name the new folder of the server"),
+    ("server restore-database /tmp --database sqlite:////x", "--database: name the new folder"),
     ("destination set bd", "name at least one option to change; `haulback destination set --help`"),
     ("destination set bd --verify-hours 0", "--verify-hours: 0 is not between 0.02 and 24"),
     ("destination limit bd", "name the limit to change: --quota or --free"),

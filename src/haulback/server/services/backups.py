@@ -172,7 +172,9 @@ def proof(app: App, guid: str, scope: Scope) -> tuple[Backup, StoredProof]:
         proofs = [(item, backups.proof(sql, item.guid)) for item in locations]
     proven = [(item, evidence) for item, evidence in proofs if evidence]
     if not proven:
-        raise NotFound("this backup has no proof yet; POST /tasks/prove makes one")
+        raise NotFound(
+            "this backup has no proof yet; make one: haulback backup prove (POST /tasks/prove)"
+        )
     return max(proven, key=lambda pair: pair[1].time)
 
 
