@@ -111,6 +111,17 @@ def test_an_unknown_path_is_404_with_json(served: Served, path: str):
     assert is_error(served.call("GET", path), 404)
 
 
+def test_an_unknown_operation_is_named_with_the_page_of_all_operations(served: Served):
+    for method, path in (
+        ("GET", "/api/no-such-list"),
+        ("GET", "/x/api/tasks"),
+        ("PATCH", "/api/tasks"),
+    ):
+        message = served.call(method, path).json()["message"]
+        asked = f"{method} {path.removeprefix('/api')}"  # paths are those below /api
+        assert message == f"there is no operation {asked}; /api/docs lists the operations"
+
+
 def test_a_wrong_method_is_405_with_json(served: Served):
     assert is_error(served.call("PATCH", "/api/tasks"), 405)
 

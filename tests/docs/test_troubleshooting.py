@@ -55,10 +55,10 @@ def test_every_alarm_is_explained_on_the_page_that_the_symptoms_lead_to():
     assert [kind for kind in AlarmKind if kind.value not in page] == []
 
 
-def messages() -> list[str]:
+def messages(page: Path = PAGE, heading: str = "## Common failures") -> list[str]:
     """The literal parts of the messages quoted in the tables of common failures."""
-    failures = PAGE.read_text().partition("## Common failures")[2]
-    rows = re.findall(r"^\| (`.+?`(?: or `.+?`)?)(?= \|)", failures, re.MULTILINE)
+    failures = page.read_text().partition(heading)[2]
+    rows = re.findall(r"^\| (`.+?)(?= \|)", failures, re.MULTILINE)
     quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row)]
     parts = [part.strip() for text in quoted for part in text.split("…")]
     return sorted({part for part in parts if len(part) > 3})
@@ -68,6 +68,14 @@ def spelled(folder: Path) -> str:
     """The source text with adjacent string literals joined, as Python joins them."""
     text = "\n".join(path.read_text() for path in sorted(folder.rglob("*.py")))
     return re.sub(r'"\s+f?"', "", text)
+
+
+def test_the_page_about_the_loss_of_everything_quotes_messages_of_the_product():
+    text = re.sub(r"\{[^{}]*\}", "…", spelled(SOURCE))
+    wanted = messages(DOCS / "howto" / "everything-is-gone.md", "## If it fails")
+    assert len(wanted) > 6
+    assert [message for message in wanted if message not in text] == []
+    assert "the recovery kit belongs to another repository" in wanted
 
 
 def test_every_quoted_message_is_one_that_the_product_has():

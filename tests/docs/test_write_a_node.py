@@ -120,6 +120,26 @@ def test_an_increment_of_the_node_of_the_page_is_a_full_one_and_says_so(stranger
     assert "INCREMENTAL" in backup["warnings"][0]
 
 
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [("", "set NODE_TOKEN in the environment"), ("x", "the server refuses this node")],
+)
+def test_a_missing_or_a_wrong_token_is_told_in_one_line(
+    stranger: Stranger, tmp_path: Path, token: str, told: str
+):
+    script = tmp_path / "node.py"
+    [text] = blocks(PAGE, "python")
+    script.write_text(text)
+    env = {"HAULBACK_SERVER": stranger.api.url, "NODE_TOKEN": token, "NODE_ROOT": str(tmp_path)}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(
+        command, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert told in done.stderr
+
+
 def test_the_example_is_about_a_hundred_lines():
     [text] = blocks(PAGE, "python")
     assert len([line for line in text.splitlines() if line.strip()]) <= 130

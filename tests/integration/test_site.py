@@ -19,6 +19,7 @@ from haulback.client.api import Api
 from haulback.drivers.images import qemu
 from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.server.main import Server, ServerSettings
+from haulback.units import size
 from tests import databases
 from tests.certificates import self_signed
 from tests.images import needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machine, restored_disk
@@ -346,6 +347,17 @@ def test_deleting_a_machine_removes_its_backups_and_then_its_record(site: Site):
     assert not list(site.repository.glob("manifests/*"))
     assert not list(site.repository.glob("packs/*/*"))
     assert site.api.post("/tasks/delete", {"value": machine}) == []
+
+
+def test_the_log_of_a_deletion_tells_the_backups_their_bytes_and_the_time(site: Site):
+    machine = add_raw(site)
+    stored = site.backed_up(machine)["storedSize"]
+    [task] = site.api.post("/tasks/delete", {"value": machine})
+    site.finished(task["guid"])
+    log = "\n".join(line["text"] for line in site.api.get(f"/tasks/{task['guid']}/log"))
+    assert stored > 0
+    assert f"1 backup of the machine removed, with {size(stored)} that the backups had" in log
+    assert "FINISHED after" in log
 
 
 def test_a_disk_that_is_excluded_is_not_backed_up(site: Site):

@@ -9,7 +9,10 @@ import msgspec
 from cyclopts import Parameter
 
 from haulback.contract.destinations import Retention, Verification
+from haulback.errors import Malformed
 from haulback.units import DAY_MS
+
+_LEAST_HOURS, _MOST_HOURS = 0.02, 24  # about a minute, and a day
 
 
 @Parameter(name="*")
@@ -42,6 +45,14 @@ class DestinationLimits:
         int | None, Parameter(help="Days to keep the backups of a machine that no longer exists.")
     ] = None
     keep_all: Annotated[bool, Parameter(negative="", help="Remove all limits first.")] = False
+
+    def check(self) -> None:
+        """Raise Malformed for hours that no night has."""
+        hours = self.verify_hours
+        if hours is not None and not _LEAST_HOURS <= hours <= _MOST_HOURS:
+            raise Malformed(
+                f"--verify-hours: {hours:g} is not between {_LEAST_HOURS} and {_MOST_HOURS}"
+            )
 
     def retention(self, present: Retention) -> Retention:
         """The retention of a destination with these options."""

@@ -80,6 +80,8 @@ def limit(
     """Limit the space that new backups may take; restores never wait."""
     most = None if quota is None else _bytes("--quota", quota)
     least = None if free is None else _bytes("--free", free)
+    if most is None and least is None:
+        raise Malformed("name the limit to change: --quota or --free")
     client = connect()
     present = client.destinations.find(name)
     before = present.space

@@ -167,6 +167,12 @@ def set_destination(
     listingDelay. --node and --all-nodes replace the nodes that reach the destination. --secret: a
     new value of a secret setting, read from FILE, or from standard input if FILE is -.
     """
+    options = (rename, limits != UNLIMITED, setting, node, all_nodes, secret)
+    if not any(options):
+        raise Malformed(
+            "name at least one option to change; `haulback destination set --help` lists them"
+        )
+    limits.check()
     client = connect()
     present = client.destinations.find(name)
     changed = ChangedDestination(

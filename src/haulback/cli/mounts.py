@@ -24,7 +24,7 @@ from haulback.contract.mount import RemountRequest
 from haulback.contract.mounts import FileRow
 from haulback.contract.unmount import UnmountRequest
 from haulback.contract.upload import UploadRequest
-from haulback.errors import Conflict, Incomplete, Malformed
+from haulback.errors import Conflict, Incomplete, Malformed, NotFound
 from haulback.wire import JsonObject, Ref
 
 app = App(name="mount")
@@ -185,6 +185,8 @@ def get(
     target = Path(to or (f"{name}.tar" if is_tar else name))
     if target.exists():
         raise Conflict(f"{target} exists already; name another file by --to")
+    if not target.parent.is_dir():
+        raise NotFound(f"--to: there is no folder {target.parent}; create it, or name another file")
     try:
         _write(target, chain([first], parts))
     finally:

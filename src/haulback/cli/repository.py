@@ -214,7 +214,7 @@ def _secret(key_file: Path | None) -> Secret:
     passphrase = credentials.get("HAULBACK_PASSPHRASE")
     if passphrase is None:
         raise Malformed(
-            "name --key-file, or put the passphrase into HAULBACK_PASSPHRASE, or "
+            "name --key-file or --kit, or put the passphrase into HAULBACK_PASSPHRASE, or "
             "into a file that HAULBACK_PASSPHRASE_FILE names"
         )
     return Secret.passphrase(passphrase)

@@ -122,7 +122,7 @@ def repair_command(
     if apply:
         with suppress(Damaged):  # this command also repairs an owner record that does not open
             act_for_owner(repository)
-        print(f"{folder} is repaired; stop all other programs that use this repository")
+        print(f"stop all other programs that use {folder} before it is repaired")
         consent.agree()
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         secret = secret_of(key_file)

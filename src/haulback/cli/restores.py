@@ -323,7 +323,10 @@ def _node(client: Client, wanted: str) -> str:
     """The guid of the named node, or of the only node.  Raises Malformed."""
     if wanted:
         return client.nodes.find(wanted).guid
-    found = list(client.nodes.all())
-    if len(found) != 1:
-        raise Malformed("--node: name a node, because the server has none or several")
-    return found[0].guid
+    nodes = list(client.nodes.all())
+    if len(nodes) != 1:
+        raise Malformed(
+            "--node: name a node, because the server has none or several; "
+            "`haulback node ls` lists them"
+        )
+    return nodes[0].guid

@@ -15,6 +15,7 @@ from haulback.cli.database_source import DatabaseSource
 from haulback.cli.output import Output, dump, moment, show, size, text
 from haulback.cli.submit_options import watch as follow
 from haulback.contract.own_database import DatabaseBackupRequest
+from haulback.errors import Malformed
 from haulback.server.services.database_restore import RestoredServer, restore
 from haulback.wire import Choice
 
@@ -80,6 +81,10 @@ def restore_database(
     is deleted until each destination was compared with the catalogue.
     """
     credentials.check_url(database, "--database", sys.argv[1:])
+    options = [word.partition("=")[0] for word in sys.argv[1:]]
+    for option in ("--backup", "--database"):
+        if data is None and option in options:
+            raise Malformed(f"{option}: name the new folder of the server by --data, too")
     source = DatabaseSource(location, kit, key_file)
     if data is None:
         show(source.rows(), _LISTED, output)

@@ -17,7 +17,7 @@ class DeleteOrder(msgspec.Struct):
     """Backups and snapshots to remove.
 
     Without a destination the order is about objects on the platform only, without a hypervisor
-    about backups only.
+    about backups only. `stored` is the number of bytes that the backups stored.
     """
 
     uuid: str
@@ -26,3 +26,4 @@ class DeleteOrder(msgspec.Struct):
     backups: list[str]
     snapshots: list[str] = []
     given_up: list[str] = []
+    stored: int = 0

@@ -23,7 +23,7 @@ def checked(path: str) -> bytes:
     except UnicodeEncodeError:
         raise Malformed("path: contains characters that are not allowed", field="path") from None
     if not given.startswith(b"/"):
-        raise Malformed("path: must be absolute, beginning with /", field="path")
+        raise Malformed(f"path: {path[:40]!r} is not absolute; begin the path with /", field="path")
     if b"\0" in given:
         raise Malformed("path: must not contain NUL", field="path")
     if len(given) > MOST_PATH:

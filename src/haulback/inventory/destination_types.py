@@ -53,9 +53,7 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
     )
     if name is not None and kind is None:
         names = ", ".join(known.name for known in types)
-        raise Malformed(
-            f"type: {name[:40]!r} is not one of {names}; nothing was added", field="type"
-        )
+        raise Malformed(f"type: {name[:40]!r} is not one of {names}", field="type")
     if kind is None or driver not in (None, kind.driver):
         drivers = repr(kind.driver) if kind else ", ".join(repr(known.driver) for known in types)
         raise Malformed(f"driver: {str(driver)[:40]!r} is not one of {drivers}", field="driver")

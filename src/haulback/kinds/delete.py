@@ -158,6 +158,7 @@ def prepare(task: Task, catalogue: Catalogue) -> DeleteOrder:
     named = task.ref("backupDestination")
     to = catalogue.places.destination(named) if named else None
     hypervisor = task.ref("hypervisor")
+    removed = [item for item in _data(entity.guid, catalogue) if to and item.destination == to.guid]
     return DeleteOrder(
         entity.uuid,
         catalogue.places.hypervisor(entity.hypervisor) if hypervisor else None,
@@ -165,6 +166,7 @@ def prepare(task: Task, catalogue: Catalogue) -> DeleteOrder:
         catalogue.backups.to_delete(to.guid, entity.guid) if to else [],
         [item.uuid for item in catalogue.snapshots.of_entity(entity.guid) if item.managed],
         catalogue.backups.given_up(to.guid) if to else [],
+        sum(item.stored for item in removed),
     )
 
 

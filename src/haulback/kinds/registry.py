@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haulback.errors import KindUnavailable
 from haulback.kinds import (
     backup_cleanup,
     backup_destination_sync,
@@ -29,7 +30,7 @@ from haulback.kinds import (
     upload,
     verify,
 )
-from haulback.kinds.api import Kinds
+from haulback.kinds.api import Kinds, TaskKind
 
 _ALL = (
     backup_cleanup.KIND,
@@ -56,6 +57,17 @@ _ALL = (
     upload.KIND,
     verify.KIND,
 )
-KINDS: Kinds = {kind.type: kind for kind in _ALL}
+
+
+class _KnownKinds(dict[str, TaskKind]):
+    """The kinds by type; a database of another version may hold tasks of other kinds."""
+
+    def __missing__(self, type_: str) -> TaskKind:
+        raise KindUnavailable(
+            f"this version has no kind of task {type_}; end the task with the version that made it"
+        )
+
+
+KINDS: Kinds = _KnownKinds({kind.type: kind for kind in _ALL})
 WAYS = [way for kind in _ALL for way in kind.submissions]
 WAYS += [instant_restore.SUBMISSION, *unavailable.WAYS]

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from haulback.errors import Malformed, WrongKey
+from haulback.units import counted
 
 KEY_BYTES = 32
 ID_BYTES = 20
@@ -29,6 +30,7 @@ _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 
 _SLOTS_MAX = 16  # each costs an Argon2id: bounds the time of an opening
 _ENCLOSED = "server secret"
 _KIT_KEY = re.compile(r"^\s*key\s*$", re.MULTILINE | re.IGNORECASE)
+_KIT_LETTERS = 56  # base 32 of the key and its checksum
 _KIT_REPOSITORY = re.compile(r"repository ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
@@ -203,6 +205,11 @@ class Keys:
         """Parse a recovery kit, with any line ends.  Raises Malformed if it is mistyped."""
         text = "\n".join(text.splitlines())
         code = "".join(_KIT_KEY.split(text)[-1].replace("\ufeff", "").split()).upper()
+        if len(code) != _KIT_LETTERS:
+            raise Malformed(
+                f"the key of the recovery kit has {counted(len(code), 'letter')} instead of "
+                f"{_KIT_LETTERS}, a missing or mistyped letter; compare it with the printed kit"
+            )
         try:
             body = base64.b32decode(code)
         except ValueError:

@@ -22,6 +22,7 @@ LANES = {
 PER_SOURCE = {"export": 2, "snapshot": 2}
 # Two clean-ups of one destination would conflict.
 PER_DESTINATION = {"store": 8, "copy": 4, "cleanup": 1, "verify": 1}
+_LIMITS = {"": LANES, "source": PER_SOURCE, "destination": PER_DESTINATION}
 # Lanes whose tasks read or write a destination, so that they wait while its breaker is open.
 AT_DESTINATION = frozenset(("export", "store", "copy", "restore", "import", "cleanup", "verify"))
 NEW_BACKUPS = "export"  # the lane whose tasks wait for space on their destination
@@ -74,11 +75,15 @@ def most(slot: str, limits: Mapping[str, int]) -> int:
     return 1
 
 
+def limit_names() -> list[str]:
+    """The names of all limits: `<lane>`, `<lane>.source`, `<lane>.destination`."""
+    return [f"{lane}.{of}" if of else lane for of, lanes in _LIMITS.items() for lane in lanes]
+
+
 def is_limit(name: str) -> bool:
-    """Whether `name` is a valid limit: `<lane>`, `<lane>.source`, `<lane>.destination`."""
-    lane, _, what = name.partition(".")
-    known = {"": LANES, "source": PER_SOURCE, "destination": PER_DESTINATION}
-    return lane in known.get(what, ())
+    """Whether `name` is the name of a limit."""
+    lane, _, of = name.partition(".")
+    return lane in _LIMITS.get(of, ())
 
 
 def entity_slot(entity: str) -> str:

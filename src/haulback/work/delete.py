@@ -6,7 +6,7 @@ from haulback.contract.delete import DeleteOrder
 from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import NotFound
 from haulback.hypervisor_types import ATTACHED
-from haulback.units import counted
+from haulback.units import counted, size
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.removal import remove
 
@@ -17,7 +17,7 @@ def run(context: TaskContext) -> Results:
     if order.destination and order.destination.repository:
         # Figures of the whole destination would disclose other projects, so the log contains none.
         _, results = remove(context, order.destination, order.backups, order.given_up)
-        context.log(f"{counted(len(order.backups), 'backup')} of the machine removed")
+        context.log(_removed(len(results["removed"]), order.stored))
     if order.hypervisor is None or order.hypervisor.driver == ATTACHED.driver:
         return results  # this node does not reach the platform, or does not know it
     with context.machines.lock(order.hypervisor, order.uuid):
@@ -32,6 +32,14 @@ def run(context: TaskContext) -> Results:
         except NotFound:
             context.log("the machine is no longer on its hypervisor")
     return results
+
+
+def _removed(count: int, stored: int) -> str:
+    """The removed backups, with the bytes that the machine's own backups had stored."""
+    return (
+        f"{counted(count, 'backup')} of the machine removed, with {size(stored)} that the "
+        "backups had stored; data that other backups also use stays"
+    )
 
 
 WORK = TaskWork("DELETE", DeleteOrder, run)

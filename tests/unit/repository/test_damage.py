@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from haulback.destinations.folder import Folder
-from haulback.errors import Damaged, HaulbackError, NotFound, Unavailable, WrongKey
+from haulback.errors import Damaged, HaulbackError, Malformed, NotFound, Unavailable, WrongKey
 from haulback.repository.config import CONFIG
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.repository import Repository
@@ -83,6 +83,15 @@ def test_another_key_opens_nothing(folder, repository):
         Repository.open(folder, Secret.passphrase("guess"))
     with pytest.raises(Damaged):
         Repository.open(folder, Keys.generate())
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [("", "0 letters"), ("ab" * 32, "64 letters"), ("key\n  AAAA", "4 letters")],
+)
+def test_a_file_that_is_no_recovery_kit_is_told_by_the_number_of_its_letters(text, letters):
+    with pytest.raises(Malformed, match=f"{letters} instead of 56"):
+        Keys.from_kit(text)
 
 
 def test_the_recovery_kit_opens_the_repository_and_notices_a_mistyped_letter(folder, repository):

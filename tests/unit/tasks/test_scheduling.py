@@ -19,6 +19,7 @@ from haulback.tasks.scheduling import (
     destination_slot,
     entity_slot,
     is_limit,
+    limit_names,
     most,
     node_slot,
     rank,
@@ -114,6 +115,11 @@ def test_a_colon_inside_a_guid_does_not_hide_the_lane():
 )
 def test_a_limit_of_a_known_lane_is_accepted(name: str):
     assert is_limit(name)
+
+
+def test_every_listed_name_is_a_limit():
+    assert all(is_limit(name) for name in limit_names())
+    assert {"export", "export.source", "store.destination"} <= set(limit_names())
 
 
 @pytest.mark.parametrize(

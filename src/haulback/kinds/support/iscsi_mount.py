@@ -41,12 +41,13 @@ def disks_of(files: Sequence[str], backup: Backup) -> list[str]:
 def _clients(names: Sequence[str]) -> list[str]:
     field = "allowedClients"
     if not 0 < len(names) <= _MOST:
-        raise Malformed(f"{field}: name the initiators (IQN), one to {_MOST}", field=field)
+        raise Malformed(f"{field}: name 1 to {_MOST} initiators (IQN, --initiator)", field=field)
     for i, name in enumerate(names):
         if not _CLIENT.fullmatch(name) or len(name) > _LONGEST:
             place = f"{field}[{i}]"
             raise Malformed(
-                f"{place}: is not a name like iqn.2020-01.org.example:host", field=place
+                f"{place}: {name[:40]!r} is not a name like iqn.2020-01.org.example:host",
+                field=place,
             )
     return list(dict.fromkeys(names))
 

@@ -20,6 +20,7 @@ from haulback.server.http.request_body import ClientDisconnected
 from haulback.wire import JsonObject, dump
 
 _JSON, _NO_CONTENT = "application/json", 204
+_ASKED = 120  # characters of an unknown method and path in an error
 log = logging.getLogger(__name__)
 WebRequest = Request[object, object, Any]
 WebResponse = Response[object]
@@ -127,12 +128,16 @@ def _of_the_system(error: OSError) -> Unavailable:
     )
 
 
-def refused(_: WebRequest, error: HTTPException) -> WebResponse:
+def refused(request: WebRequest, error: HTTPException) -> WebResponse:
     """Errors of the framework: unknown path, wrong method, wrong size."""
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(error.status_code, Malformed.code)
     where = {"field": "path"} if error.status_code == NotFound.status else {}
-    answer = _error(error.status_code, error.detail, code, where, dict(error.headers or {}))
+    message = error.detail
+    if code in ("not_found", "method_not_allowed"):
+        asked = f"{request.method} {request.url.path}"[:_ASKED]
+        message = f"there is no operation {asked}; /api/docs lists the operations"
+    answer = _error(error.status_code, message, code, where, dict(error.headers or {}))
     return _framed(answer)
 
 

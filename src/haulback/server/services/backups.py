@@ -151,8 +151,8 @@ def _missing(named: Backup, known: BackupRecords) -> Backup:
         return item
     raise Conflict(
         f"backup {named.guid} is {location_status(named)}; only a backup that is missing, "
-        "or whose manifest cannot be read, can be given up.  To remove the backup, mark "
-        "it TO_REMOVE"
+        "or whose manifest cannot be read, can be given up; to remove the "
+        "backup, mark it TO_REMOVE (haulback backup mark remove)"
     )
 
 
@@ -172,7 +172,9 @@ def proof(app: App, guid: str, scope: Scope) -> tuple[Backup, StoredProof]:
         proofs = [(item, backups.proof(sql, item.guid)) for item in locations]
     proven = [(item, evidence) for item, evidence in proofs if evidence]
     if not proven:
-        raise NotFound("this backup has no proof yet; POST /tasks/prove makes one")
+        raise NotFound(
+            "this backup has no proof yet; make one: haulback backup prove (POST /tasks/prove)"
+        )
     return max(proven, key=lambda pair: pair[1].time)
 
 

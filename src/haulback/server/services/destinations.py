@@ -361,11 +361,11 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
         return before
     if not 1 <= wanted.days <= 3650:
         raise Malformed(
-            "verification.days: send a number from 1 to 3650", field="verification.days"
+            f"verification.days: {wanted.days} is not between 1 and 3650", field="verification.days"
         )
     if not 60 <= wanted.seconds <= 86_400:
         field = "verification.seconds"
-        raise Malformed(f"{field}: send seconds, 60 to 86400", field=field)
+        raise Malformed(f"{field}: {wanted.seconds} is not between 60 and 86400", field=field)
     return {**before, "verification": msgspec.to_builtins(wanted)}
 
 

@@ -422,16 +422,25 @@ def _clear_alarms(work: _Work) -> bool:
 
 
 def _remove_backups(work: _Work) -> bool:
-    return _remove_locations(work, given_up.on_destination(work.item.guid))
+    guid = work.item.guid
+    return _remove_locations(work, given_up.on_destination(guid), [guid])
 
 
-def _remove_locations(work: _Work, where: Condition) -> bool:
-    """Remove the next records of backups, each with an entry in the audit log."""
-    removed = given_up.remove_locations(work.sql, work.ledger, where)
+def _remove_locations(work: _Work, where: Condition, leaving: Sequence[str]) -> bool:
+    """Remove the next records of backups.
+
+    Each stored backup has an entry in the audit log; failed and removed backups had no data, and
+    the list of losses does not count them either.
+    """
+    removed = given_up.remove_locations(work.sql, work.ledger, where, leaving)
     by = (work.item.caller, work.item.login)
-    lines = [_lost(item, work.item) for item in removed]
-    audit.write_many(work.sql, work.now, by, "gave up backup", lines)
-    return bool(removed)
+    for words, locations in (
+        ("gave up backup", removed.lost),
+        ("gave up a location of backup", removed.kept),
+    ):
+        lines = [_lost(item, work.item) for item in locations]
+        audit.write_many(work.sql, work.now, by, words, lines)
+    return bool(removed.total)
 
 
 def _lost(item: Backup, cause: GivenUp) -> audit.AuditLine:
@@ -470,7 +479,7 @@ def _remove_hypervisor(work: _Work) -> bool:
 def _remove_away(work: _Work) -> bool:
     away: Sequence[str] = work.item.record["away"]
     where = given_up.on_destinations(work.item.guid, away)
-    return bool(away) and _remove_locations(work, where)
+    return bool(away) and _remove_locations(work, where, away)
 
 
 def _leave_machine(work: _Work) -> bool:

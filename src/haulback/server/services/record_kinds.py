@@ -40,7 +40,7 @@ from haulback.policy.assignment import Conditions
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import credentials, mailing_lists, notifications
 from haulback.server.services.schedule_checks import check_schedule
-from haulback.tasks.scheduling import is_limit
+from haulback.tasks.scheduling import is_limit, limit_names
 from haulback.texts import check_name
 
 _LONGEST_WINDOW = 31 * 86_400_000
@@ -85,7 +85,10 @@ class RecordKind(NamedTuple):
 def _check_config(wanted: NodeConfig, _: Catalogue) -> None:
     for name, count in wanted.limits.items():
         if not is_limit(name):
-            raise Malformed(f"limits: {name[:40]!r} is not a lane", field="limits")
+            raise Malformed(
+                f"limits: {name[:40]!r} is not a lane; the lanes are {', '.join(limit_names())}",
+                field="limits",
+            )
         if not 1 <= count <= 100_000:
             raise Malformed(f"limits.{name}: send a number of at least 1", field=f"limits.{name}")
     for name, length in wanted.windows.items():

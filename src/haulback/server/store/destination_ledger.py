@@ -35,7 +35,7 @@ class DestinationLedger:
         if (name := self._sql.scalar(same.limit(1))) is not None:
             raise Conflict(
                 f"the destination {name} has this repository already: two clean-ups would not know "
-                "of each other's tasks; remove the new destination, or name a copy of the store"
+                f"of each other's tasks; remove the new destination; use {name} instead"
             )
         self._sql.execute(sa.update(table).where(where).values(repository=repository))
         given_up_keys.read_again(self._sql, repository)

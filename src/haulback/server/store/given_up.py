@@ -6,7 +6,7 @@ Every piece is bounded and selects only remaining records, so that a repetition 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -262,16 +262,45 @@ def is_locked(now: int) -> Condition:
     return sa.or_(_BACKUP.keep_until > now, _BACKUP.lock_until > now, archive)
 
 
-def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) -> list[Backup]:
-    """Delete the records of some locations; a copy elsewhere becomes the backup.
+class RemovedLocations(NamedTuple):
+    """Deleted records: backups that are lost, locations of backups that another location keeps,
+    and the number of all records, with those of failed and removed backups.
+    """
 
-    Returns the removed records, at most `PIECE`.
+    lost: list[Backup]
+    kept: list[Backup]
+    total: int
+
+
+def remove_locations(
+    sql: sa.Connection, ledger: SqlLedger, where: Condition, leaving: Sequence[str]
+) -> RemovedLocations:
+    """Delete the records of at most `PIECE` locations; a copy on a destination that is not
+    `leaving` becomes the backup.
     """
     query = sa.select(tables.backup).where(where).order_by(_BACKUP.guid)
     locations = list(rows.records(sql, query.limit(PIECE), Backup))
     guids = [row.guid for row in locations]
-    if not guids:
-        return []
+    some = _BACKUP.guid.in_(guids)
+    removed = RemovedLocations(
+        _named(sql, locations, lost(some, leaving)),
+        _named(sql, locations, kept(some, leaving)),
+        len(guids),
+    )
+    if guids:
+        _delete_locations(sql, ledger, locations)
+    return removed
+
+
+def _named(sql: sa.Connection, locations: Sequence[Backup], where: Condition) -> list[Backup]:
+    """The locations among `locations` that fulfil a condition."""
+    guids = set(sql.scalars(sa.select(_BACKUP.guid).where(where)))
+    return [row for row in locations if row.guid in guids]
+
+
+def _delete_locations(sql: sa.Connection, ledger: SqlLedger, locations: Sequence[Backup]) -> None:
+    """Delete the records of locations, and all records that belong to these locations only."""
+    guids = [row.guid for row in locations]
     backup_locations.orphaned_by(sql, guids)
     mine = sa.select(_MOUNT.c.guid).where(_MOUNT.c.backup.in_(guids))
     volume = mount_tables.mounted_volume
@@ -293,7 +322,6 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
     touched = sa.update(tables.entity).where(_ENTITY.guid.in_(entities))
     sql.execute(touched.values(protection_due=0))
     ledger.alarms.clear_all(guids)
-    return locations
 
 
 def _attached(sql: sa.Connection, entities: Iterable[str]) -> list[str]:

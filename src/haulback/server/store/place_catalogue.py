@@ -15,6 +15,7 @@ from haulback.server.store import breakers, tables
 from haulback.server.store.rows import one, records
 from haulback.wire import JsonObject, Named
 
+_NODES_SHOWN = 5  # names of nodes in an error
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -73,12 +74,18 @@ class PlaceCatalogue:
         return breakers.open_ones(self._sql)
 
     def only_node(self, field: str) -> str:
-        found = list(self._sql.scalars(sa.select(tables.node.c.guid).limit(2)))
-        if len(found) != 1:
+        names = self.node_names()
+        if not names:
+            why = "no node is enrolled; enrol a node first (haulback node token)"
+            raise Malformed(f"{field}: {why}", field=field)
+        if len(names) > 1:
+            known = ", ".join(sorted(names.values())[:_NODES_SHOWN])
             raise Malformed(
-                f"{field}: name the node of the folder, or give `nodes` or `allNodes`", field=field
+                f"{field}: the server has {len(names)} nodes ({known}); name one (--node), several "
+                "(`nodes`), or every node (--all-nodes, `allNodes`)",
+                field=field,
             )
-        return str(found[0])
+        return next(iter(names))
 
     def _once(self, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
         if guid not in self._seen:

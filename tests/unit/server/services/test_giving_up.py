@@ -11,12 +11,14 @@ import pytest
 
 from haulback.contract.destinations import NewDestination
 from haulback.contract.order_records import BackupDestination, Hypervisor
-from haulback.errors import Conflict, Fenced, Malformed, NotFound, Unavailable
+from haulback.contract.task_states import State
+from haulback.errors import Conflict, Fenced, KindUnavailable, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.attached_machines import ATTACHED_SOURCE
 from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
 from haulback.server.services import destinations, giving_up, node_tasks, record_losses
+from haulback.server.services import tasks as task_service
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
 from haulback.server.store import (
     audit,
@@ -328,6 +330,39 @@ def test_a_gone_machine_keeps_the_backups_whose_nodes_were_heard_within_the_chos
     assert [(entry.operation, entry.before["with"]) for entry in trail] == (
         [] if is_heard else [("gave up backup", f"machine {name}")]
     )
+
+
+def test_the_audit_log_names_as_many_lost_backups_as_the_list_that_was_shown(house: House):
+    node, to = house.node("n1"), second(house)
+    only, both, failed, removed = (stored(house, node, machine) for machine in (0, 1, 0, 1))
+    copied(house, both, to)
+    with house.app.store.write() as sql:
+        for guid, status in ((failed, "FAILED"), (removed, "SUCCESS_REMOVED")):
+            row = tables.backup.update().where(tables.backup.c.guid == guid)
+            sql.execute(row.values(status=status))
+    shown = giving_up.give_up(house.app, DESTINATION, house.destination.guid, house.user)
+    listed = {item.guid for item in shown.items if (item.kind, item.fate) == ("backup", "given up")}
+    with house.app.store.read() as sql:
+        entries = audit.read(sql, None, None, 99)
+    subjects = [e.subject for e in entries if e.operation == "gave up backup"]
+    assert (set(subjects), len(subjects)) == (listed, 1)
+    assert listed == {only}
+    elsewhere = [e.subject for e in entries if e.operation == "gave up a location of backup"]
+    assert elsewhere == [both]
+
+
+def test_a_task_of_a_kind_of_another_version_ends_with_its_destination(house: House):
+    house.node("n1")
+    [task] = house.export(house.entities[0])
+    with house.app.store.write() as sql:
+        row = tables.task.update().where(tables.task.c.guid == task.guid)
+        sql.execute(row.values(type="PING"))
+    cancel = (task_service.set_state, house.app, house.user, task.guid, State.CANCELLED, None)
+    message = house.refuses(KindUnavailable, *cancel)
+    assert "this version has no kind of task PING" in message
+    giving_up.give_up(house.app, DESTINATION, house.destination.guid, house.user)
+    assert house.state(task) == "CANCELLED"
+    assert house.destination.name not in places(house, BackupDestination)
 
 
 class Dies(Exception):

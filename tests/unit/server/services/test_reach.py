@@ -17,6 +17,16 @@ from haulback.wire import Ref
 from tests.unit.server.conftest import EXPORTED, House
 
 
+def test_a_new_folder_names_its_node_where_several_are_possible(house: House):
+    wanted = NewDestination(name="bd9", path="/srv/bd9")
+    add = (destinations.add_destination, house.app, wanted, house.user)
+    assert "enrol a node first" in house.refuses(Malformed, *add)
+    for name in ("n1", "n2"):
+        house.node(name)
+    told = house.refuses(Malformed, *add)
+    assert "node: the server has 2 nodes (n1, n2); name one (--node)" in told
+
+
 class Shared:
     """A house with the nodes n1, n2 and n3; the destination is reached by those of `stores`."""
 

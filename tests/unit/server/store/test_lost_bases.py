@@ -66,5 +66,5 @@ def test_a_base_whose_backup_is_given_up_has_a_reason(house: House):
     based(house)
     with house.app.store.write() as sql:
         where = given_up.on_destination(house.destination.guid)
-        given_up.remove_locations(sql, SqlLedger(sql, house.clock.now), where)
+        given_up.remove_locations(sql, SqlLedger(sql, house.clock.now), where, [])
     assert reason(house) == "its backup was given up"
