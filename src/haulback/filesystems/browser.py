@@ -43,6 +43,9 @@ from haulback.units import KIB, MIB
 _Part = TypeVar("_Part")
 _CHUNK = 256 * KIB
 _PART = MIB  # bytes of a stream that are read at once: few, so that their memory is soon used again
+# Bytes of a stream of which two parts are read before its first piece leaves the node: damage there
+# is the error of the request, whereas later damage can only interrupt its answer.
+_EARLY = 5 * MIB
 AT_ONCE = 2_000  # entries of a response, each at most 6.5 KiB: a message holds 16 MiB
 _AHEAD = 1  # prefetched parts; more gain nothing, because decoding the store is the bottleneck
 
@@ -180,7 +183,7 @@ class Browser:
         if size <= _PART:
             yield from self._whole_chunks(plan, 0, size)
             return
-        bounds = pairwise(chain(range(0, size, _PART), (size,)))
+        bounds = pairwise(chain((0, _PART), range(_EARLY, size, _PART), (size,)))
         calls = (partial(self._whole_chunks, plan, low, high - low) for low, high in bounds)
         yield from (part for parts in _ahead(calls) for part in parts)
 
