@@ -23,6 +23,7 @@ from haulback.server.store import queue, tasks
 url, port, hypervisor, node, session = sys.argv[1:]
 pool = AsyncConnectionPool(url, min_size=8, max_size=16, open=False)
 NAMES = tasks._ALL
+_REFS = tasks._NAMES.index("refs")
 PLACES = ", ".join(f"%({name})s" for name in NAMES)
 VISIBLE = "NOT archived AND state <> 'PLANNED'"
 Call = Request[Any, Any, Any]
@@ -40,7 +41,12 @@ async def who(sql: Any, request: Call) -> None:
 
 
 def shown(row: Any) -> dict[str, Any]:
-    return {"guid": row[0], "type": row[1], "state": row[3], "refs": msgspec.Raw(row[18].encode())}
+    return {
+        "guid": row[0],
+        "type": row[1],
+        "state": row[3],
+        "refs": msgspec.Raw(row[_REFS].encode()),
+    }
 
 
 def answer(value: Any, status: int = 200) -> Response[bytes]:
@@ -70,7 +76,7 @@ async def create(request: Call) -> Response[bytes]:
         row |= {"rank": now - 60_000_000, "window_start": now, "window_end": now + 3_600_000}
         row |= dict.fromkeys(("window_length", "retry_count", "tries", "attempt", "progress"), 0)
         row |= {"created": now, "modified": now, "refs": refs, "params": "{}", "results": "{}"}
-        row |= {"pinned_node": node, "slots": "[]", "ready": True, "names": "x"}
+        row |= {"pinned_node": node, "slots": "[]", "ready": True, "names": "x", "subject": ""}
         row |= {"cancel_wanted": False, "archived": False, "hypervisor": hypervisor}
         await sql.execute(f"INSERT INTO task ({', '.join(NAMES)}) VALUES ({PLACES})", row)
         await sql.execute(
