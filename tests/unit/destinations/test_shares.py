@@ -9,14 +9,7 @@ import pytest
 from haulback.destinations.registry import check_place, listing_delay, open_destination
 from haulback.destinations.shares import require_mounted
 from haulback.errors import Conflict, Malformed, Unavailable
-
-TABLE = """\
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-40 22 0:45 / /mnt/nfs rw,relatime shared:2 - nfs4 filer:/export rw,vers=4.2
-41 22 0:46 / /mnt/win\\040share rw,relatime shared:3 - cifs //filer/backups rw
-42 40 0:47 / /mnt/nfs/inner rw,relatime - ext4 /dev/sdb1 rw
-a line that is no mount
-"""
+from tests.unit.test_mount_table import TABLE
 
 
 @pytest.mark.parametrize(
