@@ -42,10 +42,12 @@ def refuse_to_write(served: Served, yes: bool) -> None:
             )
         store.engine.dispose()
         return
+    # A listener is never added to the engine in use: its threads read the list of listeners.
+    engine = store.engine.get_execution_options().get("writing", store.engine)
     if yes:
-        sa.event.listen(store.engine, "begin", _full)
-    else:
-        sa.event.remove(store.engine, "begin", _full)
+        engine = engine.execution_options(writing=engine)
+        sa.event.listen(engine, "begin", _full)
+    store.engine = store._reader = engine
 
 
 def _full(connection: sa.Connection) -> None:
