@@ -35,3 +35,11 @@ def test_the_version_is_told_without_any_heavy_package() -> None:
 def test_a_list_of_tasks_loads_no_package_of_nodes_or_servers() -> None:
     _, packages = loaded_by("-c", "import haulback.cli.entry, haulback.cli.tasks")
     assert not packages & {"numpy", "zstandard", "blake3", "sqlalchemy", "litestar", "rich"}
+
+
+def test_arrays_of_the_repository_start_no_thread() -> None:
+    told, packages = loaded_by(
+        "-c", "import os, haulback.repository.merge; print(len(os.listdir('/proc/self/task')))"
+    )
+    assert "numpy" in packages
+    assert told.strip() == "1"
