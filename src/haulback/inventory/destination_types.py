@@ -11,6 +11,7 @@ import msgspec
 from haulback.contract import destination_types
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Malformed
 from haulback.wire import JsonMapping, JsonObject
 
@@ -147,7 +148,9 @@ def changed(
             raise _unknown(name, kind)
         if value is None:
             continue
-        is_empty = _is_empty(settings[name], value) and not settings[name].is_secret
+        is_empty = _is_empty(settings[name], value)
+        if is_empty and settings[name].is_secret:
+            raise _empty_secret(name)
         converted = "" if is_empty else _value(settings[name], value)
         if settings[name].is_secret:
             result.secrets[name] = converted
@@ -156,6 +159,43 @@ def changed(
         elif converted != (kept := present.get(name, settings[name].default)):
             raise _fixed(settings[name], kept) if is_initialized else _of_no_repository(name)
     return result
+
+
+def removed(
+    kind: DestinationType, wanted: ChangedDestination, present: BackupDestination
+) -> CheckedSettings:
+    """The settings that a request removes, each with the empty text.
+
+    Raises Malformed naming a setting that the type does not have, that is required or changed by
+    the same request, or that cannot be removed because it determines the location of the stored
+    objects.
+    """
+    result = CheckedSettings({}, {})
+    for name in wanted.removedSettings or []:
+        setting = settings_of(kind).get(name)
+        if setting is None:
+            raise _unknown(name, kind)
+        if setting.is_required:
+            why = f"a destination of type {kind.name} needs the setting; give it another value"
+            raise Malformed(f"{name}: {why}, or leave it unchanged", field=name)
+        if (wanted.settings or {}).get(name) is not None:
+            why = "the request changes the setting and removes it; leave out one of the two"
+            raise Malformed(f"{name}: {why}", field=name)
+        if setting.is_secret:
+            result.secrets[name] = ""
+        elif setting.is_tunable:
+            result.plain[name] = ""
+        elif (kept := present.config.get(name, setting.default)) != setting.default:
+            raise _fixed(setting, kept) if present.repository else _of_no_repository(name)
+    return result
+
+
+def _empty_secret(name: str) -> Malformed:
+    return Malformed(
+        f"{name}: the secret is empty; leave it out to keep it, or name it in `removedSettings` to "
+        "remove it",
+        field=name,
+    )
 
 
 def _is_empty(setting: Setting, value: object) -> bool:

@@ -9,8 +9,18 @@ from msgspec import Meta, Struct
 
 from haulback.contract import destination_types as contract
 from haulback.contract.destination_types import Capabilities, DestinationType, Secret, settings_of
+from haulback.contract.destinations import ChangedDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Malformed
-from haulback.inventory.destination_types import changed, checked, chosen, host, members, moved
+from haulback.inventory.destination_types import (
+    changed,
+    checked,
+    chosen,
+    host,
+    members,
+    moved,
+    removed,
+)
 
 
 class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +162,39 @@ def test_the_empty_text_ends_an_optional_setting():
     for setting in ("secretAccessKey", "region", "endpoint"):
         with pytest.raises(Malformed):
             changed(S3, {setting: ""}, present | {"endpoint": "http://s3:80"})
+
+
+def test_an_optional_setting_is_removed_by_its_name():
+    wanted = ChangedDestination(
+        removedSettings=["proxy", "partSize", "deleteAccessKeyId", "region", "deleteAccessKeyId"]
+    )
+    given = removed(S3, wanted, bucket(region="us-east-1", partSize=5 << 20))
+    assert given == ({"proxy": "", "partSize": ""}, {"deleteAccessKeyId": ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [
+        ("secretAccessKey", {}, "a destination of type S3 needs the setting; give it another"),
+        ("bucket", {}, "a destination of type S3 needs the setting"),
+        ("word", {}, "a destination of type S3 has no such setting"),
+        ("deleteAccesKeyId", {}, "did you mean 'deleteAccessKeyId'"),
+        ("proxy", {"proxy": "http://proxy:3128"}, "changes the setting and removes it"),
+        ("region", {}, "the destination was made with eu-1; move the destination"),
+        ("endpoint", {}, "the backups are at 'http://s3:80'; move the destination"),
+    ],
+)
+def test_a_setting_that_cannot_be_removed_is_named(name, settings, told):
+    wanted = ChangedDestination(settings=settings, removedSettings=["ca", name])
+    with pytest.raises(Malformed, match=f"^{name}: .*{told}") as caught:
+        removed(S3, wanted, bucket(region="eu-1", endpoint="http://s3:80"))
+    assert caught.value.details["field"] == name
+
+
+def bucket(**more: object) -> BackupDestination:
+    return BackupDestination(
+        guid="g", name="vault", driver="s3", config={"bucket": "tower", **more}, repository="r"
+    )
 
 
 def test_the_same_path_of_another_host_port_or_user_is_another_folder():
