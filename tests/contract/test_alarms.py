@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from haulback.contract.alarms import AlarmKind
 from haulback.errors import NotFound
 from haulback.ids import new_guid
 from haulback.wire import Named
-from tests.contract.conftest import Served
+from tests.contract.conftest import Command, Served
 from tests.contract.scene import watch
 from tests.contract.test_access import in_project, user
 from tests.contract.test_transport import is_error
@@ -103,25 +102,8 @@ def test_commands_list_alarms_whatever_their_names_hold(
     asked.close()
 
 
-@pytest.fixture
-def said(
-    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., str]]:
-    """The output of a command at the server."""
-    monkeypatch.setenv("HAULBACK_SERVER", served.server.url)
-    asked = watch(monkeypatch)
-
-    def call(*words: str, token: str = "") -> str:
-        monkeypatch.setenv("HAULBACK_TOKEN", token or served.person)
-        commands(list(words), exit_on_error=False, result_action="return_value")
-        return capsys.readouterr().out
-
-    yield call
-    asked.close()
-
-
 def test_the_status_shows_the_newest_alarms_and_the_command_for_the_rest(
-    served: Served, said: Callable[..., str]
+    served: Served, said: Command
 ):
     project = f"status-{new_guid()}"
     tenant = user(served, "viewer", projects=[project])

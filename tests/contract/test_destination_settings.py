@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from haulback.cli.main import app as commands
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.server.services import destination_secrets
 from haulback.server.store.catalogue import SqlCatalogue
-from tests.contract.conftest import Served
-from tests.contract.scene import watch
+from tests.contract.conftest import Command, Served
 from tests.contract.test_transport import is_error
 
 PAIR = {"deleteAccessKeyId": "id2", "deleteSecretAccessKey": "shark-2"}
-Command = Callable[..., str]
 
 
 @pytest.fixture
@@ -29,25 +25,6 @@ def bucket(served: Served) -> str:
     answer = served.call("POST", "/api/backup-destinations", body)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["guid"])
-
-
-@pytest.fixture
-def said(
-    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """The output of a command at the server."""
-    monkeypatch.setenv("HAULBACK_SERVER", served.server.url)
-    monkeypatch.setenv("HAULBACK_TOKEN", served.person)
-
-    def call(*words: str) -> str:
-        asked = watch(monkeypatch)
-        try:
-            commands(list(words), exit_on_error=False, result_action="return_value")
-        finally:
-            asked.close()
-        return capsys.readouterr().out
-
-    return call
 
 
 def stored(served: Served, guid: str) -> tuple[dict[str, Any], set[str]]:
