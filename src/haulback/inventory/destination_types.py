@@ -128,9 +128,9 @@ def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
 
 def host(kind: DestinationType, config: JsonMapping) -> JsonObject:
     """The settings that tell whose folders the paths of a type name; empty for a node's own."""
-    folders = [name for name, setting in settings_of(kind).items() if setting.is_folder]
+    paths = [name for name, setting in settings_of(kind).items() if setting.is_path]
     told = place(kind, config).items()
-    return {name: value.lower() for name, value in told if name not in folders}
+    return {name: value.lower() for name, value in told if name not in paths}
 
 
 def changed(
@@ -204,7 +204,7 @@ def _is_empty(setting: Setting, value: object) -> bool:
 
 
 def _fixed(setting: Setting, kept: object) -> Malformed:
-    name, says_where = setting.name, setting.is_place or setting.is_folder
+    name, says_where = setting.name, setting.is_place or setting.is_path
     told = f"the backups are at {kept!r}" if says_where else f"the destination was made with {kept}"
     return Malformed(
         f"{name}: {told}; move the destination if its repository was moved, or add another "
@@ -245,7 +245,7 @@ def _value(setting: Setting, value: Any) -> Any:
         raise _wrong(setting)
     if setting.has_times:
         _check_times(setting, converted)
-    return os.path.normpath(converted) if setting.is_folder else converted
+    return os.path.normpath(converted) if setting.is_path else converted
 
 
 def _check_times(setting: Setting, text: str) -> None:

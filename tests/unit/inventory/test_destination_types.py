@@ -29,6 +29,10 @@ class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=1, le=65535, description="a port")] = 443
 
 
+class FileSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    file: contract.AbsoluteFile
+
+
 ATTIC = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
 FOLDER, S3, AZURE, SFTP = contract.TYPES
 WHOLE = {"bucket": "tower", "accessKey": "swordfish"}
@@ -103,6 +107,14 @@ def test_a_wrong_setting_is_named_and_no_value_is_shown(change, field):
 def test_a_path_that_is_not_absolute_is_refused(path):
     with pytest.raises(Malformed, match="path: name a folder by its absolute path"):
         checked(FOLDER, {"path": path})
+
+
+@pytest.mark.parametrize("file", [None, "", "attic.db", "./attic.db", 7, "/", "/srv/", "/s\0rv"])
+def test_a_setting_that_takes_a_file_asks_for_a_file(file):
+    attic = DestinationType("ATTIC", "attic", FileSettings, Capabilities())
+    with pytest.raises(Malformed, match=r"^file: name a file by its absolute path$"):
+        checked(attic, {"file": file})
+    assert checked(attic, {"file": "/srv//attic.db"}).plain == {"file": "/srv/attic.db"}
 
 
 def test_a_path_is_stored_in_its_shortest_form():
@@ -270,3 +282,9 @@ def test_addresses_of_ip_6_and_the_last_port_are_taken(kind, given):
 def test_settings_that_belong_together_are_sent_together(kind, given, told):
     with pytest.raises(Malformed, match=told):
         checked(kind, given)
+
+
+@pytest.mark.parametrize(("kind", "whole"), [(S3, BUCKET), (AZURE, CONTAINER)])
+def test_a_certificate_file_is_named_by_its_absolute_path(kind, whole):
+    with pytest.raises(Malformed, match=r"^ca: name a PEM file on the node by its absolute path"):
+        checked(kind, whole | {"ca": "store.pem"})
