@@ -111,7 +111,10 @@ def check_together(kind: DestinationType, secrets: JsonMapping) -> None:
     for name in kind.pair:
         if name not in given and not given.isdisjoint(kind.pair):
             both = " and ".join(f"`{each}`" for each in kind.pair)
-            raise Malformed(f"{name}: name {both}, or neither", field=name)
+            raise Malformed(
+                f"{name}: name {both}, or neither: the two are added and removed together",
+                field=name,
+            )
     if len(kind.apart) > 1 and given >= {*kind.apart}:
         both = " and ".join(f"`{each}`" for each in kind.apart)
         raise Malformed(f"{kind.apart[-1]}: name only one of {both}", field=kind.apart[-1])
