@@ -128,13 +128,14 @@ def type_of(driver: str, config: Mapping[str, object]) -> HypervisorType:
 def driver_of(label: str | None, driver: str | None, within: str = "") -> str | None:
     """Driver of the type with a label; `driver` without a label.
 
-    `within` is the path of the settings in the request. Raises Malformed for an unknown label, or
-    for a driver that belongs to another type.
+    The case of the label does not matter. `within` is the path of the settings in the request.
+    Raises Malformed for an unknown label, or for a driver that belongs to another type.
     """
     if not label:
         return driver
     drivers = {declared.label: declared.driver for declared in TYPES.values()}
-    labelled = drivers.get(label)
+    cases = {label.upper(): driver for label, driver in drivers.items()}
+    labelled = cases.get(label.upper())
     if labelled is None or driver not in (None, labelled):
         known = ", ".join(drivers)
         why = f"has no driver {driver}" if labelled else f"is not one of {known}"
@@ -158,7 +159,7 @@ def config(
     declared = TYPES[driver]
     if url and not declared.url:
         raise Malformed(
-            f"{within}url: {declared.words} has none; leave it out", field=f"{within}url"
+            f"{within}url: {declared.words} has no URL; leave it out", field=f"{within}url"
         )
     path, url = path or declared.path or None, url or declared.url
     if not url:

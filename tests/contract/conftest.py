@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
+from haulback.cli.main import app as commands
 from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
 from haulback.inventory.records import Entity
@@ -33,6 +34,7 @@ EXPORTED = {
 }
 PORTAL = "https://portal.example"
 Answer = httpx2.Response
+Command = Callable[..., str]
 
 
 class Served:
@@ -313,3 +315,22 @@ def served(
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def said(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """The output of a command at the server, by default of an administrator."""
+    from tests.contract.scene import watch
+
+    monkeypatch.setenv("HAULBACK_SERVER", served.server.url)
+    asked = watch(monkeypatch)
+
+    def call(*words: str, token: str = "") -> str:
+        monkeypatch.setenv("HAULBACK_TOKEN", token or served.person)
+        commands(list(words), exit_on_error=False, result_action="return_value")
+        return capsys.readouterr().out
+
+    yield call
+    asked.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ from haulback.cli.main import app as commands
 from haulback.client.client import Client
 from haulback.contract.alarms import AlarmKind
 from haulback.errors import NotFound
+from haulback.ids import new_guid
 from haulback.wire import Named
-from tests.contract.conftest import Served
+from tests.contract.conftest import Command, Served
 from tests.contract.scene import watch
 from tests.contract.test_access import in_project, user
 from tests.contract.test_transport import is_error
@@ -97,3 +100,25 @@ def test_commands_list_alarms_whatever_their_names_hold(
         with pytest.raises(NotFound, match="cleared"):
             client.alarms.get(item.guid)
     asked.close()
+
+
+def test_the_status_shows_the_newest_alarms_and_the_command_for_the_rest(
+    served: Served, said: Command
+):
+    project = f"status-{new_guid()}"
+    tenant = user(served, "viewer", projects=[project])
+    assert re.search(r"^alarms +none$", said("status", token=tenant), re.MULTILINE)
+    machines = [served.machines[served.new_machine()] for _ in range(5)]
+    for number, machine in enumerate(machines):
+        in_project(served, machine, project)
+        raised(served, AlarmKind.MACHINE_UNREADABLE, machine, f"db{number}", "the\ndisk is torn")
+    lines = [line.split(maxsplit=1) for line in said("status", token=tenant).splitlines()]
+    assert ["alarms", "5 open"] in lines
+    shown = [how for head, how in lines if head == "alarm"]
+    assert len(shown) == 4
+    assert re.fullmatch(r"MACHINE_UNREADABLE db4, raised \d+\.\ds ago: the disk is torn", shown[0])
+    assert [line.split()[1] for line in shown[:3]] == ["db4,", "db3,", "db2,"]
+    assert shown[3] == "and 2 more: haulback alarm ls"
+    facts = json.loads(said("status", "-o", "json", token=tenant))["alarms"]
+    assert facts["total"] == len(facts["newest"]) == 5
+    assert len(said("alarm", "ls", token=tenant).splitlines()) == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -310,3 +311,23 @@ def test_settings_written_while_a_look_comes_in_change_no_presence(served: Serve
     with served.app.store.write() as sql:
         write(sql, before)
     assert not shown(served, result["guid"])["present"]
+
+
+def test_the_first_hypervisor_of_a_type_is_scanned_before_it_is_saved(tmp_path: Path):
+    site = Served(tmp_path)
+    try:
+        token = site.call("POST", "/api/nodes/enrolment").json()["token"]
+        body = {"token": token, "name": "n1"}
+        site.identity = site.call("POST", "/api/nodes/enrol", body, token=None).json()
+        site.mover = site.new_session()
+        new = {"hypervisors": [{"name": "first", "path": "/srv/new"}]}
+        answer = site.call("POST", "/api/tasks/wizard/inventory-sync", new)
+        assert answer.status_code == 201, answer.text
+        [task] = answer.json()
+        assert task["hypervisor"]["name"] == "first"
+        site.run(task["guid"], {"machines": [{"uuid": new_guid(), "name": "web"}]})
+        [first] = site.call("GET", "/api/hypervisors").json()
+        assert (first["name"], first["vmCount"]) == ("first", 1)
+        assert first["hypervisorManager"]["name"] == "a folder of images"
+    finally:
+        site.close()

@@ -16,15 +16,16 @@ from urllib.parse import unquote
 import httpx2
 import pytest
 
+from haulback.cli.output import when
 from haulback.client.client import Client
-from haulback.errors import Incomplete, Unavailable
+from haulback.errors import Conflict, Incomplete, Unavailable
 from haulback.filesystems.report import UnreadableReport
 from haulback.ids import new_guid
 from haulback.server.main import Server, ServerSettings
 from haulback.server.services.maintenance import tick
 from haulback.server.store.catalogue import SqlCatalogue
 from tests import databases
-from tests.contract.conftest import PASSWORD, Served
+from tests.contract.conftest import PASSWORD, Command, Served
 from tests.contract.test_transport import is_error
 
 ENTRY = {"name": "hosts", "type": "REGULAR_FILE", "size": 9, "modified": 5, "mode": 0o640}
@@ -324,6 +325,50 @@ def test_mounted_backups_are_narrowed_and_what_is_over_shows_nothing(served: Ser
     assert served.call("GET", f"/api/mounted-files?mounted-backup={mount['guid']}").json() == []
     answer = served.call("POST", f"/api/mounted-file-systems/{system}/listing", {"path": "/"})
     assert is_error(answer, 409)
+
+
+def test_disks_and_volumes_of_an_ended_mount_are_refused_with_its_end_and_the_remedy(
+    served: Served, said: Command
+):
+    mount = served.mounted()
+    guid = mount["guid"]
+    for verb, shown in (("disks", "root"), ("volumes", "root1")):
+        assert shown in said("mount", verb, guid)
+    task = served.call("POST", "/api/tasks/unmount", {"mountedBackup": guid}).json()
+    begun = served.app.clock.now_ms()
+    served.run(task["guid"], {})
+    ended = served.call("GET", f"/api/mounted-backups/{guid}").json()["unmountTime"]
+    assert begun <= ended <= served.app.clock.now_ms()
+    for verb in ("disks", "volumes"):
+        with pytest.raises(Conflict) as caught:
+            said("mount", verb, guid)
+        told = caught.value.message
+        assert f"the mount ended at {when(ended)}; to mount it again: haulback mount again" in told
+        assert told.endswith(guid)
+
+
+def test_a_mount_that_waits_or_failed_says_so(served: Served, said: Command):
+    body = {"mode": "AUTO", "backup": served.stored()}
+    head = served.call("POST", "/api/tasks/restore-and-mount", body).json()
+    guid = head["mountedBackup"]["guid"]
+    with pytest.raises(Conflict, match="is not mounted yet; haulback task ls --machine db shows"):
+        said("mount", "disks", guid)
+    served.run(head["guid"], {"disks": 1})
+    [task] = served.task(head["guid"], "?extended=true")["followers"]
+    for state in ("RUNNING", "FAILED"):
+        assert served.state(task["guid"], state).status_code == 204
+    with pytest.raises(Conflict, match="is not mounted: the mount failed at 2"):
+        said("mount", "volumes", guid)
+
+
+def test_a_machine_that_ran_from_its_backup_runs_again_by_another_command(
+    served: Served, said: Command
+):
+    mount = served.living_off(served.kvm())
+    task = served.call("POST", "/api/tasks/unmount", {"mountedBackup": mount["guid"]}).json()
+    served.run(task["guid"], {})
+    with pytest.raises(Conflict, match=f"haulback restore instant {mount['backup']['guid']}$"):
+        said("mount", "disks", mount["guid"])
 
 
 def test_a_mounted_backup_is_kept_and_its_share_is_needed(served: Served):

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from haulback.errors import Conflict
 from haulback.ids import new_guid
 from haulback.server.store import tasks
-from tests.contract.conftest import Served
+from tests.contract.conftest import Command, Served
 from tests.contract.test_transport import is_error
 
 REQUIRED = {"guid", "type", "state", "windowStart", "windowEnd", "progress", "priority"}
@@ -303,3 +304,18 @@ def test_a_long_list_says_of_every_queued_task_why_it_waits(served: Served):
         assert {item["queueReason"] for item in result} == {"a node to take it"}
         assert {item["queuePosition"] for item in result} == {0, 1}
     served.call("DELETE", "/api/tasks/all-finished-and-queued")
+
+
+def test_a_task_that_has_ended_is_named_with_its_state_when_it_is_cancelled(
+    served: Served, said: Command
+):
+    machine = served.new_machine()
+    served.stored(machine)
+    rows = served.call("GET", f"/api/tasks?protected-entity={served.machines[machine]}").json()
+    newest, oldest = (f"the {row['type']['name']} {row['guid']}" for row in rows)
+    for words, told in (
+        ([f"latest:{served.machines[machine]}"], newest),
+        ([row["guid"] for row in reversed(rows)], f"2 tasks not changed: {oldest}"),
+    ):
+        with pytest.raises(Conflict, match=f"^{told} is FINISHED, which is a final state"):
+            said("task", "cancel", *words)

@@ -122,6 +122,20 @@ def test_the_word_is_changed_by_a_command_and_the_node_uses_the_new_one(site: Si
     assert "word" not in key["settings"]
 
 
+def test_a_setting_that_takes_a_file_asks_for_a_file(site: Site, tmp_path: Path):
+    (tmp_path / "word").write_text(WORD)
+    add = ["destination", "add", "third", "--type", "ATTIC", "--secret", f"word={tmp_path}/word"]
+    for more in ([], ["--set", "file=attic.db"], ["--set", "file=/srv/"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "haulback", *add, *more],
+            env=os.environ | {"HAULBACK_SERVER": site.api.url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stderr == "haulback: file: name a file by its absolute path\n"
+
+
 def test_the_api_refuses_unknown_settings_by_name(site: Site, tmp_path: Path):
     body = {"name": "second", "type": "ATTIC", "node": site.destination["node"]}
     whole = {"file": str(tmp_path / "second.db"), "word": WORD}

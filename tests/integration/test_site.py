@@ -271,6 +271,23 @@ def test_server_and_node_stop_quietly(site: Site):
     assert "Traceback" not in site.log.read_text()
 
 
+def test_a_signal_to_up_alone_ends_its_node_before_the_server(tmp_path: Path):
+    log = tmp_path / "log"
+    program = Program(log, "up", "--data", str(tmp_path / "data"), "--port", "0")
+    api = Api(program.start().split()[-1])
+    api.log_in("admin", PASSWORD)
+    site = Site.__new__(Site)
+    site.api, site.log = api, log
+    site.wait_for(lambda: [node for node in api.get("/nodes") if "lastSeen" in node])
+    site.all_final()
+    api.close()
+    assert program.end(signal.SIGTERM) == 0
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if " INFO " not in line] == []
+    ends = [line.rpartition(" ")[0].split()[-1] for line in lines if line.endswith(" stopped")]
+    assert ends == ["node", "server"]
+
+
 def test_the_log_tells_which_node_did_which_task_and_how_it_ended(site: Site):
     site.backed_up(add_raw(site))
     guid = site.api.get("/tasks?type=EXPORT")[0]["guid"]

@@ -66,7 +66,7 @@ def test_settings_that_are_left_out_get_the_defaults_of_their_type():
     )  # fmt: skip
     assert config(None, None, "qemu:///session")[0] == "libvirt"
     assert config(None, "/srv", None) == ("image-folder", "/srv", {})
-    assert driver_of("KVM", None) == "libvirt"
+    assert driver_of("KVM", None) == driver_of("kvm", "libvirt") == "libvirt"
     assert driver_of(None, "image-folder") == "image-folder"
 
 

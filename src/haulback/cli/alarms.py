@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -15,6 +16,7 @@ from haulback.cli.subjects import subject_guid
 from haulback.client.calls import Narrowed
 
 app = App(name="alarm")
+_AT_ONCE = 500  # rows per request
 Kinds = Annotated[list[str], Parameter(help="Only alarms of this kind; may be repeated.")]
 
 
@@ -36,14 +38,14 @@ def list_alarms(
     name, guid or beginning of a guid.
     """
     client = connect()
-    query: Narrowed = {"size": size}
+    query: Narrowed = {"size": min(size, _AT_ONCE)}
     if kind:
         query["kind"] = [word.upper() for word in kind]
     if subject:
         query["subject"] = subject_guid(client, subject)
     state = (named("kind"), named("subject"), text("text"))
     columns = (text("guid"), moment("since"), _age(), *state)
-    show(client.alarms.page(**query).rows, columns, output)
+    show(islice(client.alarms.all(**query), size), columns, output)
 
 
 @app.command(name="show")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from cyclopts import App
-from rich.table import Table
 
 from haulback import units
 from haulback.cli.arguments import Rows, WorkflowWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
-from haulback.cli.output import Output, console, dump, moment, named, show, text
+from haulback.cli.output import Output, dump, moment, named, print_cells, show, text
 from haulback.cli.questions import agreed
 
 workflow = App(name="workflow")
@@ -65,20 +64,19 @@ def dashboard(*, output: Output = "table") -> None:
             }
         )
         return
-    table = Table("what", "how much", box=None, pad_edge=False)
-    table.add_row("alarms", f"{alarms.total}: haulback alarm ls" if alarms.total else "none")
+    cells = [("alarms", f"{alarms.total}: haulback alarm ls" if alarms.total else "none")]
     for key, counts in protection.items():
-        table.add_row(f"{key} protected", f"{counts.protectedNo}, not {counts.notProtected}")
+        cells.append((f"{key} protected", f"{counts.protectedNo}, not {counts.notProtected}"))
     done = f"{backups.successful} good, {backups.failed} failed, {backups.inProgress} running"
-    table.add_row("backups of the last day", f"{done}, {backups.queued} waiting")
-    table.add_row("stored in the last day", backups.totalData)
+    cells.append(("backups of the last day", f"{done}, {backups.queued} waiting"))
+    cells.append(("stored in the last day", backups.totalData))
     for place in destinations.backupDestinations:
-        table.add_row(
-            f"destination {place.name}", _space(place.totalUsedSpace, place.totalAvailableSpace)
-        )
+        space = _space(place.totalUsedSpace, place.totalAvailableSpace)
+        cells.append((f"destination {place.name}", space))
     for area in staging:
-        table.add_row(f"staging of {area.node.name}", _space(area.usedSpace, area.availableSpace))
-    console().print(table)
+        space = _space(area.usedSpace, area.availableSpace)
+        cells.append((f"staging of {area.node.name}", space))
+    print_cells(("what", "how much"), cells)
 
 
 def _space(used: int, free: int) -> str:

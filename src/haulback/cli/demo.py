@@ -21,6 +21,7 @@ from rich.table import Table
 
 from haulback import credentials, units
 from haulback.cli import demo_guest
+from haulback.cli.output import print_table
 from haulback.cli.repository_keys import key_of
 from haulback.cli.repository_location import open_location
 from haulback.cli.watch import follow
@@ -300,7 +301,7 @@ class _Demo:
             saved = f"{1 - row.stored / row.read:.0%}" if row.stored and row.read else "-"
             stored = units.size(row.stored) if row.stored else "-"
             table.add_row(row.what, units.size(row.read), stored, saved, units.duration(row.took))
-        self.say.print(table)
+        print_table(self.say, table)
 
 
 def _fill(image: Path, folder: Path, wanted: int) -> int:

@@ -37,6 +37,9 @@ def read_changes(kind: DestinationType, texts: Iterable[str], files: Iterable[st
     for text in texts:
         name, value = _pair("--set", text)
         if _declared(kind, name, is_secret=True):
+            if not value:
+                remedy = f"`haulback destination set DESTINATION --unset {name}`"
+                raise Malformed(f"--set {name}: the setting is a secret; to remove it: {remedy}")
             raise Malformed(f"--set {name}: the setting is a secret; use --secret {name}=FILE")
         given[name] = value
     return given | read_secrets(kind, files)
@@ -71,5 +74,8 @@ def _read(name: str, file: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed(f"--secret: {file} cannot be read: {reason(error)}") from None
     if not secret:
-        raise Malformed(f"--secret {name}: {file} is empty; write the secret to the file")
+        raise Malformed(
+            f"--secret {name}: {file} is empty; write the secret to the file; an optional secret "
+            f"is removed by `haulback destination set DESTINATION --unset {name}`"
+        )
     return secret

@@ -39,6 +39,7 @@ from haulback.wire import JsonObject, Ref, Word
 app = App(name="destination")
 _Settings = Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")]
 _Secrets = Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")]
+_Removed = Annotated[list[str], Parameter(help="An optional setting to remove; may be repeated.")]
 _Nodes = Annotated[
     list[str], Parameter(help="A node that reaches the destination; may be repeated.")
 ]
@@ -153,6 +154,7 @@ def set_destination(
     node: _Nodes = [],  # noqa: B006 - read only
     all_nodes: _AllNodes = False,
     secret: _Secrets = [],  # noqa: B006 - read only
+    unset: _Removed = [],  # noqa: B006 - read only
     consent: Consent = ASK,
 ) -> None:
     """Rename a destination, or set its retention and verification; options not given stay
@@ -165,9 +167,10 @@ def set_destination(
     verification off. --keep-absent-days: the last backup of an absent machine stays for this number
     of days (30; 0: not). --set: a setting that does not determine the location, such as share and
     listingDelay. --node and --all-nodes replace the nodes that reach the destination. --secret: a
-    new value of a secret setting, read from FILE, or from standard input if FILE is -.
+    new value of a secret setting, read from FILE, or from standard input if FILE is -. --unset:
+    an optional setting, secret or not, that is removed; its default applies again.
     """
-    options = (rename, limits != UNLIMITED, setting, node, all_nodes, secret)
+    options = (rename, limits != UNLIMITED, setting, node, all_nodes, secret, unset)
     if not any(options):
         raise Malformed(
             "name at least one option to change; `haulback destination set --help` lists them"
@@ -180,6 +183,7 @@ def set_destination(
         retention=limits.retention(present.retention),
         verification=limits.verification(present.verification),
         settings=read_changes(chosen(present.type.name), setting, secret) or None,
+        removedSettings=unset or None,
         **reach_members(client, node, all_nodes=all_nodes),
     )
     if agreed(client, consent, lambda: client.destinations.change(present.guid, changed)):

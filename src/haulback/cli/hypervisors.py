@@ -27,12 +27,21 @@ from haulback.contract.inventory_sync import (
 )
 from haulback.errors import Incomplete, Malformed
 from haulback.units import counted
+from haulback.wire import Word
 
 app = App(name="hypervisor")
 _Nodes = Annotated[
     list[str], Parameter(help="A node that reaches the hypervisor; may be repeated.")
 ]
 _AllNodes = Annotated[bool, Parameter(negative="", help="Every node reaches the hypervisor.")]
+_Type = Annotated[
+    str,
+    Parameter(
+        name="--type",
+        help="Type of the hypervisor, such as the label of a driver of your own; the default is "
+        "IMAGE_FOLDER, or KVM with --libvirt.",
+    ),
+]
 _SHOWN = (*PLACE, text("vmCount"), moment("notBelievedSince"))
 
 
@@ -53,6 +62,7 @@ def add_hypervisor(
     name: NewName,
     path: Annotated[Path | None, Parameter(help="Image folder on the node.")] = None,
     *,
+    kind: _Type = "",
     libvirt: Annotated[str, Parameter(help="URL of libvirt, like qemu:///system.")] = "",
     node: _Nodes = [],  # noqa: B006 - read only
     all_nodes: _AllNodes = False,
@@ -63,11 +73,12 @@ def add_hypervisor(
         str, Parameter(help="Cluster of the hypervisor: name, guid or its beginning.")
     ] = "",
 ) -> None:
-    """Add a folder of machines, or a libvirt host, and scan its machines.
+    """Add a folder of machines, a libvirt host, or a hypervisor of another --type, and scan its
+    machines.
 
     PATH is the folder of machines, with one sub-folder each; with --libvirt it is the folder for
-    new images. The URL of the node's own libvirt is qemu:///system, of another host
-    qemu+ssh://root@host/system.
+    new images; for another type the driver defines its meaning. The URL of the node's own libvirt
+    is qemu:///system, of another host qemu+ssh://root@host/system.
     """
     if path and (url := re.match("[a-z+]+:/", str(path))):
         raise Malformed(
@@ -78,6 +89,7 @@ def add_hypervisor(
     records = client.records
     new = NewHypervisor(
         name=name,
+        type=Word(kind) if kind else None,
         path=str(path.absolute()) if path else None,
         url=libvirt or None,
         **reach_members(client, node, all_nodes=all_nodes),
@@ -183,12 +195,15 @@ def try_hypervisor(
     name: Annotated[str, Parameter(help="Name for the messages.")],
     path: Annotated[Path, Parameter(help="Image folder on the node.")],
     *,
+    kind: _Type = "",
     node: NodeOption = "",
 ) -> None:
     """Scan a folder of machines, and add it as a hypervisor if the scan succeeds."""
     client = connect()
     where = ref(node and client.nodes.find(node).guid)
-    candidate = Candidate(name=name, path=str(path.absolute()), node=where)
+    candidate = Candidate(
+        name=name, path=str(path.absolute()), type=Word(kind) if kind else None, node=where
+    )
     tasks = client.tasks.try_hypervisors(InventorySyncWizardRequest(hypervisors=[candidate]))
     _scan(client, [task.guid for task in tasks])
 

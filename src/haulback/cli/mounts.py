@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain
 from os import SEEK_CUR
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -16,12 +17,13 @@ from cyclopts import App, Parameter
 from haulback.cli.arguments import BackupWord, FileSystemWord, MachineOption, MountWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
-from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.output import Output, dump, moment, named, show, size, text, when
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
+from haulback.client.resources import Mounts
 from haulback.contract.mount import RemountRequest
-from haulback.contract.mounts import FileRow
+from haulback.contract.mounts import FileRow, MountedBackup, MountMode
 from haulback.contract.unmount import UnmountRequest
 from haulback.contract.upload import UploadRequest
 from haulback.errors import Conflict, Incomplete, Malformed, NotFound
@@ -82,7 +84,8 @@ def show_mount(mounted: MountWord) -> None:
 def disks(mounted: MountWord, *, output: Output = "table") -> None:
     """List the disks of a mounted backup."""
     mounts = connect().mounts
-    show(mounts.disks(mounts.guid(mounted)), (text("path"), size("size")), output)
+    guid = _present(mounts, mounted)
+    show(mounts.disks(guid), (text("path"), size("size")), output)
 
 
 @app.command(name="iscsi")
@@ -98,9 +101,33 @@ def volumes(mounted: MountWord, *, output: Output = "table") -> None:
     mounts = connect().mounts
     rows = [
         {**msgspec.to_builtins(one.fileSystem), "guid": one.guid, "mountPath": one.mountPath}
-        for one in mounts.file_systems(mounts.guid(mounted))
+        for one in mounts.file_systems(_present(mounts, mounted))
     ]
     show(rows, _SYSTEMS, output)
+
+
+def _present(mounts: Mounts, wanted: str) -> str:
+    """The guid of a mount whose backup is mounted now.
+
+    Raises Conflict with the reason and the remedy for any other mount.
+    """
+    mount = mounts.find(wanted)
+    about = f"the backup of {mount.name} (mount {mount.guid})"
+    if mount.state.name == "QUEUED":
+        listed = f"haulback task ls --machine {quote(mount.name)}"
+        raise Conflict(f"{about} is not mounted yet; {listed} shows the task that mounts it")
+    if mount.state.name != "MOUNTED":
+        how = "failed" if mount.state.name == "FAILED" else "ended"
+        end = f" at {when(mount.unmountTime)}" if mount.unmountTime else ""
+        raise Conflict(f"{about} is not mounted: the mount {how}{end}; {_again(mount)}")
+    return mount.guid
+
+
+def _again(mount: MountedBackup) -> str:
+    """The command that mounts the backup of an ended mount again."""
+    if mount.mode.name == MountMode.INSTANT_RESTORE.value:
+        return f"to run its machine again: haulback restore instant {mount.backup['guid']}"
+    return f"to mount it again: haulback mount again {mount.guid}"
 
 
 @app.command

@@ -16,6 +16,8 @@ from haulback.wire import JsonObject
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.segment import Segment
+    from rich.table import Table
 
 Output = Annotated[
     Literal["table", "json"], Parameter(name=["-o", "--output"], help="Form of the output.")
@@ -25,7 +27,8 @@ Column = tuple[str, Callable[[JsonObject], str]]
 # another command, so they stay whole at any width of the terminal.
 _FOLDED = re.compile(
     r"statusInfo|queueReason|contents|description|problem|reason|text|why|warnings|message|"
-    r"\w*(Time|Since|At|Expire)|absentSince|created|expires|since|seen|modified|time|lastBackup|due"
+    r"\w*(Time|Since|At|Expire)|absentSince|created|expires|since|seen|modified|time|lastBackup|due|"
+    r"how|how much"
 )
 _NARROW = 10  # characters to which a folded column may shrink
 _GAP = 2  # characters between two columns
@@ -37,10 +40,12 @@ def show(rows: Iterable[object], columns: Sequence[Column], output: Output) -> N
     if output == "json":
         dump(records)
         return
-    _print([name for name, _ in columns], [[cell(row) for _, cell in columns] for row in records])
+    print_cells(
+        [name for name, _ in columns], [[cell(row) for _, cell in columns] for row in records]
+    )
 
 
-def _print(names: list[str], cells: list[list[str]]) -> None:
+def print_cells(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     """Print a table in which no cell is cut; sentences and times are folded where needed."""
     from rich.cells import cell_len
     from rich.table import Table
@@ -57,7 +62,26 @@ def _print(names: list[str], cells: list[list[str]]) -> None:
     screen = console()
     # A terminal wraps long lines, and a file has any width, so no cell is cut.
     screen.width = max(screen.width, least if sys.stdout.isatty() else whole)
-    screen.print(table, crop=False)
+    print_table(screen, table)
+
+
+def print_table(screen: Console, table: Table) -> None:
+    """Print a table whose lines have no blanks at their ends."""
+    from rich.segment import Segment, Segments
+
+    lines = screen.render_lines(table, pad=False)
+    printed = [segment for line in lines for segment in (*_trimmed(line), Segment.line())]
+    screen.print(Segments(printed), crop=False, end="")
+
+
+def _trimmed(line: list[Segment]) -> list[Segment]:
+    """A line without the blanks at its end."""
+    while line and not line[-1].text.strip():
+        line.pop()
+    if line:
+        last = line.pop()
+        line.append(last._replace(text=last.text.rstrip()))
+    return line
 
 
 def _widest(text: str) -> int:

@@ -60,7 +60,7 @@ def up(
     keeper.start()
     announce(server, how.data)
     try:
-        server.run()
+        server.run(stop_first=keeper.stop)
     finally:
         keeper.stop()
 
@@ -94,6 +94,9 @@ class _Keeper(Thread):
                 logging.warning("the node ended with %d; starting it again", code)
 
     def stop(self) -> None:
+        """Stop the node, and wait for its end up to 10 seconds; a second call does nothing."""
+        if self._stop_now.is_set():
+            return
         self._stop_now.set()
         if self._process and self._process.stdin:
             self._process.stdin.close()

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
-_FOLDER, _SECRET, _DELETING = "folder", "secret", "deleting"
+_PATH, _SECRET, _DELETING = "path", "secret", "deleting"
 _TUNABLE, _PLACE, _LINES, _TIMES = "tunable", "place", "lines", "times"
 _PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _HOST = r"([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]{2,45}\])"  # a name, an address, or an IPv6 address
@@ -27,7 +27,11 @@ _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 TIMETABLE = rf"^({_RATE}|{_HOUR},{_RATE}( {_HOUR},{_RATE})*)$"
 AbsolutePath = Annotated[
     str, Meta(pattern=r"^/", max_length=4096, description="a folder by its absolute path",
-              extra={_FOLDER: True})
+              extra={_PATH: True})
+]  # fmt: skip
+AbsoluteFile = Annotated[
+    str, Meta(pattern=r"^/.*[^/]$", max_length=4096, description="a file by its absolute path",
+              extra={_PATH: True})
 ]  # fmt: skip
 Secret = Annotated[
     str, Meta(min_length=1, max_length=4096, description="the secret", extra={_SECRET: True})
@@ -68,7 +72,8 @@ StorageClass = Annotated[
 CertificateFile = Annotated[
     str, Meta(pattern=r"^/", max_length=4096,
               extra={_TUNABLE: True},
-              description="a PEM file on the node with the certificate authority of the store")
+              description="a PEM file on the node by its absolute path, with the certificate "
+              "authority of the store")
 ]  # fmt: skip
 Timetable = Annotated[
     str, Meta(pattern=TIMETABLE, max_length=1000,
@@ -235,7 +240,7 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern=r"^/",
             max_length=4096,
-            extra={_FOLDER: True, _PLACE: True},
+            extra={_PATH: True, _PLACE: True},
             description="a folder of the server by its absolute path",
         ),
     ]
@@ -381,7 +386,7 @@ TYPES = (
 class Setting(NamedTuple):
     """A setting of a type: its name, its form with limits, and words for messages.
 
-    `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only;
+    `is_path`: the value is the path of a folder or a file. `is_secret`: the value is write-only;
     `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
     does not change where the backups are.  `is_place`: two destinations of the type whose values of
     all such settings are equal are at one place.  `has_lines`: the value may have several lines.
@@ -394,7 +399,7 @@ class Setting(NamedTuple):
     words: str
     default: Any
     is_required: bool
-    is_folder: bool
+    is_path: bool
     is_secret: bool
     is_deleting: bool
     is_tunable: bool
@@ -418,7 +423,7 @@ def _setting(name: str, form: Any, is_required: bool, default: Any) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
-    extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES, _TIMES)
+    extras = (_PATH, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES, _TIMES)
     marks = [mark in extra for mark in extras]
     return Setting(name, form, words, default, is_required, *marks)
 

@@ -160,14 +160,15 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
     `settings` gives new values of secret settings and of settings that do not determine the
-    location of the repository; an empty text removes an optional setting. Other settings may be
-    repeated unchanged; only a move changes them. `node`, `nodes` or `allNodes` replace the nodes
-    that reach the
-    destination.
+    location of the repository. Other settings may be repeated unchanged; only a move changes them.
+    `removedSettings` names optional settings to remove: their defaults apply again. An empty text
+    in `settings` removes an optional setting as well, unless the setting is a secret. `node`,
+    `nodes` or `allNodes` replace the nodes that reach the destination.
     """
 
     type: Word | None = None
     settings: JsonObject | None = None
+    removedSettings: list[str] | None = None
     name: str | None = None
     node: Ref | None = None
     nodes: list[Ref] | None = None

@@ -37,7 +37,8 @@ class PathsRequest(msgspec.Struct):
 class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A mounted backup, now or earlier; times in epoch ms, sizes in bytes.
 
-    `machine` is the uuid of a machine that runs from the mount.
+    `unmountTime` is the time when the mount will end, or when it ended.  `machine` is the uuid of a
+    machine that runs from the mount.
     """
 
     guid: str

@@ -11,6 +11,7 @@ import msgspec
 from haulback.contract import destination_types
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Malformed
 from haulback.wire import JsonMapping, JsonObject
 
@@ -110,7 +111,10 @@ def check_together(kind: DestinationType, secrets: JsonMapping) -> None:
     for name in kind.pair:
         if name not in given and not given.isdisjoint(kind.pair):
             both = " and ".join(f"`{each}`" for each in kind.pair)
-            raise Malformed(f"{name}: name {both}, or neither", field=name)
+            raise Malformed(
+                f"{name}: name {both}, or neither: the two are added and removed together",
+                field=name,
+            )
     if len(kind.apart) > 1 and given >= {*kind.apart}:
         both = " and ".join(f"`{each}`" for each in kind.apart)
         raise Malformed(f"{kind.apart[-1]}: name only one of {both}", field=kind.apart[-1])
@@ -127,9 +131,9 @@ def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
 
 def host(kind: DestinationType, config: JsonMapping) -> JsonObject:
     """The settings that tell whose folders the paths of a type name; empty for a node's own."""
-    folders = [name for name, setting in settings_of(kind).items() if setting.is_folder]
+    paths = [name for name, setting in settings_of(kind).items() if setting.is_path]
     told = place(kind, config).items()
-    return {name: value.lower() for name, value in told if name not in folders}
+    return {name: value.lower() for name, value in told if name not in paths}
 
 
 def changed(
@@ -147,7 +151,9 @@ def changed(
             raise _unknown(name, kind)
         if value is None:
             continue
-        is_empty = _is_empty(settings[name], value) and not settings[name].is_secret
+        is_empty = _is_empty(settings[name], value)
+        if is_empty and settings[name].is_secret:
+            raise _empty_secret(name)
         converted = "" if is_empty else _value(settings[name], value)
         if settings[name].is_secret:
             result.secrets[name] = converted
@@ -158,13 +164,50 @@ def changed(
     return result
 
 
+def removed(
+    kind: DestinationType, wanted: ChangedDestination, present: BackupDestination
+) -> CheckedSettings:
+    """The settings that a request removes, each with the empty text.
+
+    Raises Malformed naming a setting that the type does not have, that is required or changed by
+    the same request, or that cannot be removed because it determines the location of the stored
+    objects.
+    """
+    result = CheckedSettings({}, {})
+    for name in wanted.removedSettings or []:
+        setting = settings_of(kind).get(name)
+        if setting is None:
+            raise _unknown(name, kind)
+        if setting.is_required:
+            why = f"a destination of type {kind.name} needs the setting; give it another value"
+            raise Malformed(f"{name}: {why}, or leave it unchanged", field=name)
+        if (wanted.settings or {}).get(name) is not None:
+            why = "the request changes the setting and removes it; leave out one of the two"
+            raise Malformed(f"{name}: {why}", field=name)
+        if setting.is_secret:
+            result.secrets[name] = ""
+        elif setting.is_tunable:
+            result.plain[name] = ""
+        elif (kept := present.config.get(name, setting.default)) != setting.default:
+            raise _fixed(setting, kept) if present.repository else _of_no_repository(name)
+    return result
+
+
+def _empty_secret(name: str) -> Malformed:
+    return Malformed(
+        f"{name}: the secret is empty; leave it out to keep it, or name it in `removedSettings` to "
+        "remove it",
+        field=name,
+    )
+
+
 def _is_empty(setting: Setting, value: object) -> bool:
     """Whether an optional setting has the empty text, which is its default."""
     return bool(value == "" == setting.default)
 
 
 def _fixed(setting: Setting, kept: object) -> Malformed:
-    name, says_where = setting.name, setting.is_place or setting.is_folder
+    name, says_where = setting.name, setting.is_place or setting.is_path
     told = f"the backups are at {kept!r}" if says_where else f"the destination was made with {kept}"
     return Malformed(
         f"{name}: {told}; move the destination if its repository was moved, or add another "
@@ -205,7 +248,7 @@ def _value(setting: Setting, value: Any) -> Any:
         raise _wrong(setting)
     if setting.has_times:
         _check_times(setting, converted)
-    return os.path.normpath(converted) if setting.is_folder else converted
+    return os.path.normpath(converted) if setting.is_path else converted
 
 
 def _check_times(setting: Setting, text: str) -> None:

@@ -209,7 +209,7 @@ class MountChanges(Protocol):
         """Record that a node has mounted a backup, with the file systems shown."""
 
     def moved(self, mount: str, state: str) -> None:
-        """Set the state of a mount: QUEUED, MOUNTED, UNMOUNTED or FAILED."""
+        """Record the end of a mount: UNMOUNTED, or FAILED for a mount that never was mounted."""
 
     def until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
         """Set the unmount time (epoch ms); `if_due`: only if the old time has passed."""

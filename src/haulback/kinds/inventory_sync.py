@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from haulback import hypervisor_types
@@ -27,7 +29,7 @@ from haulback.kinds.api import AnyRequest, Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
 from haulback.tasks.record import Plan, Task
-from haulback.wire import Ref
+from haulback.wire import Named, Ref
 
 
 def plan(request: InventorySyncRequest, catalogue: Catalogue, context: Context) -> Plan:
@@ -90,7 +92,8 @@ def _try(
     record = Hypervisor(
         guid=new_guid(), name=name, driver=driver, config={"path": path, **more}, node=node
     )
-    task = sync(record, context, catalogue, request)
+    # The manager of the first hypervisor of a type is recorded together with the hypervisor.
+    task = _scan(record, {"hypervisor": planning.named(record)}, context, request)
     task.params["unsaved"] = msgspec.to_builtins(record)
     return task
 
@@ -99,14 +102,17 @@ def sync(
     hypervisor: Hypervisor, context: Context, catalogue: Catalogue, request: AnyRequest = None
 ) -> Task:
     """The task that scans a hypervisor."""
-    refs = planning.platform(hypervisor, catalogue)
-    return planning.task(
-        "INVENTORY_SYNC",
-        "inventory",
-        context,
-        request,
-        planning.TaskSpec(refs=refs, pinned=reach.pin(hypervisor)),
-    )
+    return _scan(hypervisor, planning.platform(hypervisor, catalogue), context, request)
+
+
+def _scan(
+    hypervisor: Hypervisor,
+    refs: Mapping[str, Named | None],
+    context: Context,
+    request: AnyRequest,
+) -> Task:
+    spec = planning.TaskSpec(refs=refs, pinned=reach.pin(hypervisor))
+    return planning.task("INVENTORY_SYNC", "inventory", context, request, spec)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> InventorySyncOrder:

@@ -80,6 +80,7 @@ class Runner:
             self.fence()
             for thread in self._threads:
                 thread.join()
+            log.info("node stopped")
         if self._over:
             raise Fenced(self._over)
 
@@ -116,16 +117,13 @@ class Runner:
         try:
             offers = self._link.offers()
             taken = [offer for offer in offers if self._take(offer)]
-        except Unavailable as error:
-            log.warning("%s; trying again", error.message)
-            self._stop.wait(_AGAIN)
-            return
         except (Fenced, Unauthenticated) as error:
             self._over = error.message if isinstance(error, Fenced) else _OVER
             self._stop.set()
             return
-        except Exception:
-            log.exception("queued tasks cannot be fetched; trying again")
+        except Exception as error:  # noqa: BLE001 - the next round follows
+            if not self._stop.is_set():  # the stop closes the connection during the request
+                _again(error)
             self._stop.wait(_AGAIN)
             return
         if offers and not taken:
@@ -335,6 +333,14 @@ class Runner:
         except HaulbackError as error:
             if not self._stop.is_set():
                 log.warning("%s: %s: %s", attempt, state, error.message)
+
+
+def _again(error: Exception) -> None:
+    """Log an error of a request for tasks that is repeated."""
+    if isinstance(error, Unavailable):
+        log.warning("%s; trying again", error.message)
+    else:
+        log.error("queued tasks cannot be fetched; trying again", exc_info=error)
 
 
 def _is_unavailable(error: Exception) -> bool:

@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import time
 from pathlib import Path
@@ -69,11 +69,15 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Uvicorn(uvicorn.Server):
-    """A server that ends long polls before it waits for open requests."""
+    """A server that ends long polls before it waits for open requests.
+
+    `stop_first` runs before that, while the server still answers.
+    """
 
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
         self._app = app
+        self.stop_first: Callable[[], None] | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -110,6 +114,8 @@ class _Uvicorn(uvicorn.Server):
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.stop_first:
+            await asyncio.to_thread(self.stop_first)
         self._app.wakeups.end()
         self._app.event_hub.end()
         await super().shutdown(sockets)
@@ -153,8 +159,12 @@ class Server:
         self._is_admitted = True
         return admit_admin(self.app, self._wanted)
 
-    def run(self) -> None:
-        """Answer requests until `stop`, SIGTERM or SIGINT."""
+    def run(self, *, stop_first: Callable[[], None] | None = None) -> None:
+        """Answer requests until `stop`, SIGTERM or SIGINT.
+
+        `stop_first` stops clients in this process or its children, while the server still answers.
+        """
+        self._uvicorn.stop_first = stop_first
         if not self._is_admitted:
             self.admit()
         log.info("server listens", extra=members(url=self.url, version=haulback.__version__))

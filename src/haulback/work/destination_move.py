@@ -40,7 +40,7 @@ def _place(destination: BackupDestination) -> str:
     """The settings that determine the location, as text."""
     kind = by_driver(destination.driver)
     declared = settings_of(kind).values() if kind else ()
-    shown = [setting.name for setting in declared if setting.is_place or setting.is_folder]
+    shown = [setting.name for setting in declared if setting.is_place or setting.is_path]
     told = [f"{name} {destination.config[name]}" for name in shown if destination.config.get(name)]
     return ", ".join(told)
 

@@ -74,6 +74,7 @@ def test_settings_and_secrets_are_read(key, monkeypatch):
     ("texts", "files", "told"),
     [
         (["bucket=b", "accessKey=swordfish"], [], "--set accessKey: the setting is a secret"),
+        (["accessKey="], [], "--set accessKey: .* to remove it: .* --unset accessKey"),
         (["bucket=b"], ["bucket={key}"], "--secret bucket: the setting is no secret"),
         (["bucket"], [], "--set bucket: write"),
         (["bucket=b", "colour=red"], ["accessKey={key}"], "colour: a destination of type ATTIC"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -31,6 +32,26 @@ def test_a_table_has_headings_and_a_row_for_each_record(utc, capsys: pytest.Capt
     head, line = (part.rstrip() for part in capsys.readouterr().out.splitlines())
     assert head.split() == ["guid", "node", "size", "created"]
     assert line.split() == ["g1", "n1", "1.5", "KiB", "1970-01-01", "00:00:01"]
+
+
+@pytest.mark.parametrize("columns", ["20", "80", None])
+def test_no_line_of_a_table_ends_with_blanks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str | None
+):
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    rows = [
+        {"guid": "g1", "name": "web", "statusInfo": "the destination does not answer " * 9},
+        {"guid": "g2", "name": "", "statusInfo": None},
+        {"guid": "a longer guid", "name": "a name that ends with blanks  "},
+    ]
+    show(rows, (text("guid"), text("name"), text("statusInfo")), "table")
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = printed.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert lines[0].split() == ["guid", "name", "statusInfo"]
+    assert "g2" in lines
 
 
 def test_json_has_the_records_as_the_server_sent_them(capsys: pytest.CaptureFixture[str]):

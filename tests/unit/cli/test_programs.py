@@ -41,7 +41,9 @@ def test_a_node_that_ends_is_started_again_until_the_stop(
 
 
 def test_a_keeper_that_never_started_its_node_stops():
-    programs._Keeper(["true"]).stop()
+    keeper = programs._Keeper(["true"])
+    keeper.stop()
+    keeper.stop()
 
 
 @pytest.mark.parametrize(("tls", "insecure"), [(False, True), (True, False)])

@@ -9,14 +9,28 @@ from msgspec import Meta, Struct
 
 from haulback.contract import destination_types as contract
 from haulback.contract.destination_types import Capabilities, DestinationType, Secret, settings_of
+from haulback.contract.destinations import ChangedDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Malformed
-from haulback.inventory.destination_types import changed, checked, chosen, host, members, moved
+from haulback.inventory.destination_types import (
+    changed,
+    checked,
+    chosen,
+    host,
+    members,
+    moved,
+    removed,
+)
 
 
 class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
     bucket: Annotated[str, Meta(pattern=r"^[a-z]{3,20}$", description="a bucket of 3 letters up")]
     accessKey: Secret
     port: Annotated[int, Meta(ge=1, le=65535, description="a port")] = 443
+
+
+class FileSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    file: contract.AbsoluteFile
 
 
 ATTIC = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
@@ -95,6 +109,14 @@ def test_a_path_that_is_not_absolute_is_refused(path):
         checked(FOLDER, {"path": path})
 
 
+@pytest.mark.parametrize("file", [None, "", "attic.db", "./attic.db", 7, "/", "/srv/", "/s\0rv"])
+def test_a_setting_that_takes_a_file_asks_for_a_file(file):
+    attic = DestinationType("ATTIC", "attic", FileSettings, Capabilities())
+    with pytest.raises(Malformed, match=r"^file: name a file by its absolute path$"):
+        checked(attic, {"file": file})
+    assert checked(attic, {"file": "/srv//attic.db"}).plain == {"file": "/srv/attic.db"}
+
+
 def test_a_path_is_stored_in_its_shortest_form():
     assert checked(FOLDER, {"path": "/srv//backups/../vault/"}).plain == {"path": "/srv/vault"}
 
@@ -152,6 +174,39 @@ def test_the_empty_text_ends_an_optional_setting():
     for setting in ("secretAccessKey", "region", "endpoint"):
         with pytest.raises(Malformed):
             changed(S3, {setting: ""}, present | {"endpoint": "http://s3:80"})
+
+
+def test_an_optional_setting_is_removed_by_its_name():
+    wanted = ChangedDestination(
+        removedSettings=["proxy", "partSize", "deleteAccessKeyId", "region", "deleteAccessKeyId"]
+    )
+    given = removed(S3, wanted, bucket(region="us-east-1", partSize=5 << 20))
+    assert given == ({"proxy": "", "partSize": ""}, {"deleteAccessKeyId": ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [
+        ("secretAccessKey", {}, "a destination of type S3 needs the setting; give it another"),
+        ("bucket", {}, "a destination of type S3 needs the setting"),
+        ("word", {}, "a destination of type S3 has no such setting"),
+        ("deleteAccesKeyId", {}, "did you mean 'deleteAccessKeyId'"),
+        ("proxy", {"proxy": "http://proxy:3128"}, "changes the setting and removes it"),
+        ("region", {}, "the destination was made with eu-1; move the destination"),
+        ("endpoint", {}, "the backups are at 'http://s3:80'; move the destination"),
+    ],
+)
+def test_a_setting_that_cannot_be_removed_is_named(name, settings, told):
+    wanted = ChangedDestination(settings=settings, removedSettings=["ca", name])
+    with pytest.raises(Malformed, match=f"^{name}: .*{told}") as caught:
+        removed(S3, wanted, bucket(region="eu-1", endpoint="http://s3:80"))
+    assert caught.value.details["field"] == name
+
+
+def bucket(**more: object) -> BackupDestination:
+    return BackupDestination(
+        guid="g", name="vault", driver="s3", config={"bucket": "tower", **more}, repository="r"
+    )
 
 
 def test_the_same_path_of_another_host_port_or_user_is_another_folder():
@@ -227,3 +282,9 @@ def test_addresses_of_ip_6_and_the_last_port_are_taken(kind, given):
 def test_settings_that_belong_together_are_sent_together(kind, given, told):
     with pytest.raises(Malformed, match=told):
         checked(kind, given)
+
+
+@pytest.mark.parametrize(("kind", "whole"), [(S3, BUCKET), (AZURE, CONTAINER)])
+def test_a_certificate_file_is_named_by_its_absolute_path(kind, whole):
+    with pytest.raises(Malformed, match=r"^ca: name a PEM file on the node by its absolute path"):
+        checked(kind, whole | {"ca": "store.pem"})

@@ -374,6 +374,47 @@ def test_a_node_whose_session_is_over_says_so(home: StateDir):
         runner.run()
 
 
+class Stopping(Server):
+    """A server that ends a request for tasks with an error once the node stops."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error, self.asked, self.stopped = error, threading.Event(), threading.Event()
+
+    def offers(self) -> list[Offer]:
+        self.asked.set()
+        assert self.stopped.wait(20)
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), RuntimeError("the client was closed")])
+def test_a_request_that_fails_because_the_node_stops_is_not_logged(
+    home: StateDir, caplog: pytest.LogCaptureFixture, error: Exception
+):
+    caplog.set_level("INFO")
+    server = Stopping(error)
+    runner = Runner(server, home, {})  # type: ignore[arg-type]
+    poll = threading.Thread(target=runner._poll_tasks)
+    poll.start()
+    assert server.asked.wait(20)
+    runner.stop()
+    server.stopped.set()
+    poll.join(20)
+    assert not poll.is_alive()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), RuntimeError("a defect")])
+def test_a_request_that_fails_while_the_node_runs_is_logged(
+    home: StateDir, caplog: pytest.LogCaptureFixture, error: Exception
+):
+    server = Server()
+    server.errors = {"offers": [error]}
+    assert told(server, home, lambda work: {}) == ["FINISHED"]
+    [line] = [line for line in caplog.messages if line.endswith("trying again")]
+    assert line.startswith(("away", "queued tasks cannot be fetched"))
+
+
 class Silent(MemoryHypervisor):
     """A platform that is unreachable for several sweeps."""
 

@@ -33,7 +33,8 @@ def test_a_user_makes_the_allowed_moves_only(now: State, to: State):
 
 
 def test_a_refused_move_says_whether_the_state_is_final():
-    with pytest.raises(Conflict, match=r"^the task is FAILED, which is a final state$"):
-        check_move(State.FAILED, State.CANCELLED)
-    with pytest.raises(Conflict, match=r"^a task cannot go from RUNNING to QUEUED$"):
-        check_move(State.RUNNING, State.QUEUED)
+    final = r"^the STORE 7 is FAILED, which is a final state; name a task that waits or runs$"
+    with pytest.raises(Conflict, match=final):
+        check_move(State.FAILED, State.CANCELLED, "the STORE 7")
+    with pytest.raises(Conflict, match=r"^the STORE 7 cannot go from RUNNING to QUEUED$"):
+        check_move(State.RUNNING, State.QUEUED, "the STORE 7")

@@ -15,6 +15,7 @@ def sealed(
     vault: KeyVault, record: BackupDestination, secrets: Mapping[str, str]
 ) -> BackupDestination:
     """The record for the database, with its secret settings as sealed text."""
+    record = shown(record)
     if not secrets:
         return record
     text = vault.seal(_owner(record), msgspec.json.encode(secrets))
@@ -49,10 +50,14 @@ def shown(record: BackupDestination) -> BackupDestination:
 def changed(
     vault: KeyVault, record: BackupDestination, secrets: Mapping[str, str]
 ) -> BackupDestination:
-    """The stored record with some secret settings replaced.  Raises WrongKey."""
+    """The stored record with some secret settings replaced; the empty text removes a secret.
+
+    Raises WrongKey.
+    """
     if not secrets:
         return record
-    return sealed(vault, record, {**opened(vault, record), **secrets})
+    after = {**opened(vault, record), **secrets}
+    return sealed(vault, record, {name: secret for name, secret in after.items() if secret})
 
 
 def without_secrets(order: msgspec.Struct) -> msgspec.Struct:

@@ -202,9 +202,7 @@ def _changed(
             f"type: {before.name} is of type {kind.name}; leave the member out", field="type"
         )
     settings = _chosen_settings(wanted, before.settings)
-    given = destination_types.changed(
-        kind, wanted.settings or {}, before.config, is_initialized=before.repository is not None
-    )
+    given = _given(kind, wanted, before)
     if given.secrets and queue.has_task(sql, destination_move.TYPE, before.guid):
         raise Conflict(f"{before.name} is being moved; change its secrets after the move")
     reach = changed_reach(sql, wanted, before)
@@ -224,7 +222,21 @@ def _changed(
     if given.secrets:
         destination_types.check_together(kind, destination_secrets.opened(vault, after))
     is_moved = reach != (before.node, before.nodes)
-    return folders.with_delay(after) if wanted.settings or is_moved else after
+    is_set = wanted.settings or wanted.removedSettings
+    return folders.with_delay(after) if is_set or is_moved else after
+
+
+def _given(
+    kind: DestinationType, wanted: ChangedDestination, before: BackupDestination
+) -> destination_types.CheckedSettings:
+    """The settings that a request changes; removed ones have the empty text.  Raises Malformed."""
+    changed = destination_types.changed(
+        kind, wanted.settings or {}, before.config, is_initialized=before.repository is not None
+    )
+    removed = destination_types.removed(kind, wanted, before)
+    return destination_types.CheckedSettings(
+        changed.plain | removed.plain, changed.secrets | removed.secrets
+    )
 
 
 def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Task]:

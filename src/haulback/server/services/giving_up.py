@@ -221,7 +221,7 @@ def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     item.secret, item.token = nodes.digests(at.sql, guid)
     given_up.begin(at.sql, item)
     begun = [item]
-    given_up.end_mounts(at.sql, guid)
+    given_up.end_mounts(at.sql, guid, at.now)
     cause = f", which only node {node.name} reached, {at.by()}"
     hosts, stores = lists.places(at.sql, Hypervisor), lists.places(at.sql, BackupDestination)
     for host in given_up.only_by(hosts, guid):

@@ -46,7 +46,10 @@ def open_volume(app: App, scope: Scope, guid: str) -> tuple[Mount, ShownFileSyst
     if shown is None or mount is None or not scope.allows(mount.project):
         raise NotFound(f"there is no mounted file system {guid}", guid=guid)
     if mount.state != "MOUNTED":
-        raise Conflict(f"the backup of {mount.entity_name} is no longer mounted; mount it again")
+        raise Conflict(
+            f"the backup of {mount.entity_name} is no longer mounted; mount it again: haulback "
+            f"mount again {mount.guid}"
+        )
     return mount, shown
 
 

@@ -310,7 +310,7 @@ def _set_state(
 ) -> audit.AuditLine | None:
     task = tasks.visible(sql, guid, who.scope, lock=True)
     before, (state, info) = task.state, wanted
-    check_move(State[before], state)
+    check_move(State[before], state, f"the {task.type} {task.guid}")
     if state is State.CANCELLED:
         _cancel(app, app.task_changes(sql), task, info)
     return None if state is State.QUEUED else (guid, before, task.state)

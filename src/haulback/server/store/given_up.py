@@ -349,10 +349,10 @@ def unlink(sql: sa.Connection, destination: str) -> None:
 # Mounts and nodes.
 
 
-def end_mounts(sql: sa.Connection, node: str) -> None:
+def end_mounts(sql: sa.Connection, node: str, now: int) -> None:
     """Record the mounts of a node as ended, because no process serves them any more."""
     live = (_MOUNT.c.node == node, _MOUNT.c.state.in_(("QUEUED", "MOUNTED")))
-    values = {"state": "UNMOUNTED", "unmount_at": None}
+    values = {"state": "UNMOUNTED", "unmount_at": now}
     sql.execute(sa.update(_MOUNT).where(*live).values(values))
 
 

@@ -46,8 +46,8 @@ class MountLedger:
 
     def moved(self, mount: str, state: str) -> None:
         table = mount_tables.mounted_backup
-        values = {"state": state, "unmount_at": None}
-        self._sql.execute(sa.update(table).where(table.c.guid == mount).values(values))
+        here = sa.update(table).where(table.c.guid == mount, table.c.state != state)
+        self._sql.execute(here.values(state=state, unmount_at=self._now))
 
     def until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
         table = mount_tables.mounted_backup

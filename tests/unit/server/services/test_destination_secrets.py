@@ -35,6 +35,10 @@ class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
     deleteKey: DeletingSecret = ""
 
 
+class LoftSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    word: Secret = ""
+
+
 @pytest.fixture(autouse=True)
 def with_attic(monkeypatch: pytest.MonkeyPatch) -> None:
     attic = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
@@ -167,6 +171,77 @@ def test_a_change_of_another_setting_is_refused_by_its_name_and_changes_nothing(
     record = stored(house, attic.guid)
     assert record.name == "at"
     assert destination_secrets.opened(house.app.vault, record) == {"accessKey": CANARY}
+
+
+def test_a_secret_is_removed_by_its_name_and_the_others_stay(house, attic):
+    secret = ChangedDestination(settings={"deleteKey": "shark-1"})
+    destinations.change_destination(house.app, attic.guid, secret, house.user)
+    for _ in range(2):  # a repetition changes nothing
+        wanted = ChangedDestination(removedSettings=["deleteKey"])
+        destinations.change_destination(house.app, attic.guid, wanted, house.user)
+        record = stored(house, attic.guid)
+        assert destination_secrets.opened(house.app.vault, record) == {"accessKey": CANARY}
+        assert record.config["bucket"] == "tower"
+
+
+def test_the_last_secret_leaves_no_sealed_text(house, monkeypatch):
+    loft = DestinationType("LOFT", "loft", LoftSettings, Capabilities())
+    monkeypatch.setattr(contract, "TYPES", (*contract.TYPES, loft))
+    wanted = NewDestination(
+        name="loft", type=Word("LOFT"), settings={"word": CANARY}, node=Ref(house.node().guid)
+    )
+    record, _ = destinations.add_destination(house.app, wanted, house.user)
+    assert SEALED in stored(house, record.guid).config
+    without = ChangedDestination(removedSettings=["word"])
+    destinations.change_destination(house.app, record.guid, without, house.user)
+    assert stored(house, record.guid).config == {}
+
+
+def test_a_removal_that_breaks_a_pair_is_refused_and_changes_nothing(house):
+    pair = {"deleteAccessKeyId": "id2", "deleteSecretAccessKey": "shark-2"}
+    settings = {"bucket": "shop", "accessKeyId": "id", "secretAccessKey": CANARY, **pair}
+    wanted = NewDestination(
+        name="s3", type=Word("S3"), settings=settings, node=Ref(house.node().guid)
+    )
+    record, _ = destinations.add_destination(house.app, wanted, house.user)
+    for removed, field in (
+        (["deleteAccessKeyId"], "deleteAccessKeyId"),
+        (["secretAccessKey"], "secretAccessKey"),
+        ([*pair, "bucket"], "bucket"),
+    ):
+        without = ChangedDestination(name="renamed", removedSettings=removed)
+        with pytest.raises(Malformed, match=f"^{field}: "):
+            destinations.change_destination(house.app, record.guid, without, house.user)
+    record = stored(house, record.guid)
+    assert record.name == "s3"
+    assert destination_secrets.opened(house.app.vault, record).keys() == {
+        "accessKeyId", "secretAccessKey", *pair
+    }  # fmt: skip
+    both = ChangedDestination(removedSettings=[*pair])
+    destinations.change_destination(house.app, record.guid, both, house.user)
+    opened = destination_secrets.opened(house.app.vault, stored(house, record.guid))
+    assert opened == {"accessKeyId": "id", "secretAccessKey": CANARY}
+
+
+def test_one_secret_of_azure_replaces_the_other(house):
+    settings = {"account": "shop", "container": "vault", "accountKey": "a2V5"}
+    wanted = NewDestination(
+        name="cloud", type=Word("AZURE"), settings=settings, node=Ref(house.node().guid)
+    )
+    record, _ = destinations.add_destination(house.app, wanted, house.user)
+    both = ChangedDestination(settings={"sasToken": "sv=1"})
+    with pytest.raises(Malformed, match=r"^sasToken: name only one"):
+        destinations.change_destination(house.app, record.guid, both, house.user)
+    instead = ChangedDestination(settings={"sasToken": "sv=1"}, removedSettings=["accountKey"])
+    destinations.change_destination(house.app, record.guid, instead, house.user)
+    opened = destination_secrets.opened(house.app.vault, stored(house, record.guid))
+    assert opened == {"sasToken": "sv=1"}
+
+
+def test_an_empty_secret_names_the_way_to_remove_it(house, attic):
+    wanted = ChangedDestination(settings={"deleteKey": ""})
+    with pytest.raises(Malformed, match=r"^deleteKey: .*name it in `removedSettings`"):
+        destinations.change_destination(house.app, attic.guid, wanted, house.user)
 
 
 def test_an_order_carries_no_sealed_setting(house, attic):

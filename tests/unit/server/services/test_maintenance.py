@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from haulback.ids import new_guid
 from haulback.inventory.records import Mount
-from haulback.server.services import maintenance
+from haulback.server.services import giving_up, maintenance
 from haulback.server.store import mount_tables, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Task
@@ -71,3 +71,13 @@ def test_an_error_of_the_upkeep_stops_no_other_step(house: House, monkeypatch: p
     with house.app.store.read() as sql:
         task = tables.task.c
         assert sql.scalar(sa.select(task.mounted_backup).where(task.type == "UNMOUNT")) == guid
+
+
+def test_the_mounts_of_a_node_that_is_given_up_end_then(house: House):
+    node = house.node()
+    guid = overdue(house, house.exported(node), node.guid)
+    house.clock.now += 1
+    giving_up.give_up(house.app, giving_up.NODE, node.guid, house.user)
+    with house.app.store.read() as sql:
+        mount = SqlCatalogue(sql).mounts.get(guid)
+    assert (mount.state, mount.unmount_at) == ("UNMOUNTED", house.clock.now)
