@@ -48,6 +48,7 @@ class MountState(msgspec.Struct, omit_defaults=True):
     `disks` maps disk names to sizes in bytes, `paths` maps volumes ("" for all) to mount folders.
     `raw` is the folder that shows disks as files, `portal` the iSCSI address (HOST:PORT). `made`
     lists the folders to create, deepest first. A non-empty `error` means that there is no mount.
+    `is_ready`: the process serves the disks; the record of a start that has not ended lists none.
     """
 
     disks: dict[str, int] = {}
@@ -56,3 +57,4 @@ class MountState(msgspec.Struct, omit_defaults=True):
     portal: str = ""
     made: list[str] = []
     error: str = ""
+    is_ready: bool = False

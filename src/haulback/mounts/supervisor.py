@@ -123,7 +123,9 @@ class MountSupervisor:
             # makes `end` kill another process.
             run_folder.mkdir(mode=0o711)
             started = self._start(order, run_folder)
-            ready = msgspec.structs.replace(planned, disks=started.disks, portal=started.portal)
+            ready = msgspec.structs.replace(
+                planned, disks=started.disks, portal=started.portal, is_ready=True
+            )
             self._write(order.guid, ready)
             return ready
         except FileExistsError:
@@ -185,6 +187,15 @@ class MountSupervisor:
         finally:
             os.close(handle)
         return False
+
+    def is_served(self, guid: str) -> bool:
+        """Whether the process of a mount runs and its record is complete; a start is waited for.
+
+        A node that died during a start leaves a process whose record lists no disks.
+        """
+        with self._change(guid):
+            record = self._shared(guid)  # earlier versions recorded the disks without `is_ready`
+            return self.lives(guid) and (record.is_ready or bool(record.disks))
 
     def damage(self, guid: str) -> list[DamageReport]:
         """The damage that a mount has found and the server has not acknowledged, also after the end
@@ -265,14 +276,7 @@ class MountSupervisor:
         Raises NotFound for a mount that does not run. The browser is closed when the mount becomes
         unreachable, so that the next call opens a new one.
         """
-        with self._lock:
-            opened = self._browsers.get(guid)
-            if opened is None:
-                if not self.lives(guid):
-                    raise NotFound(f"this node has no mount {guid}")
-                opened = self._browsers[guid] = _Open(
-                    self.run_folder(guid), self._shared(guid).disks
-                )
+        opened = self._opened(guid)
         try:
             yield opened.browser
         except Unavailable as error:
@@ -283,6 +287,24 @@ class MountSupervisor:
                     del self._browsers[guid]
             opened.close()
             raise
+
+    def _opened(self, guid: str) -> _Open:
+        """The open browser of a mount.
+
+        A start in progress is waited for: a browser that is opened before the record lists the
+        disks would have no disks until the mount ends.
+        """
+        run_folder = self.run_folder(guid)
+        with self._lock:
+            if opened := self._browsers.get(guid):
+                return opened
+        if not self.beginning(guid) or not self.is_served(guid):
+            raise NotFound(f"this node has no mount {guid}")
+        with self._lock:
+            opened = self._browsers.get(guid)
+            if opened is None:
+                opened = self._browsers[guid] = _Open(run_folder, self._shared(guid).disks)
+            return opened
 
     def close(self) -> None:
         """Close the opened browsers; the mounts keep running."""

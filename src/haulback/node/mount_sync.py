@@ -83,7 +83,7 @@ class MountSync(Thread):
         self._well.discard(guid)
         try:
             order: MountOrder = self._link.share(guid, MountOrder)
-            if not self._home.shares.lives(guid):
+            if not self._home.shares.is_served(guid):
                 self._begin(order)
             if order.hypervisor:
                 with closing(open_hypervisor(order.hypervisor)) as machines:
