@@ -269,7 +269,7 @@ def upload(
 ) -> None:
     """Upload files of a mounted backup to a running machine through its guest agent.
 
-    --to is the folder for the files, which keep their paths (/: the original places); --file-system
+    --to is the folder for the files, which keep their paths (/: the original paths); --file-system
     is needed when several are mounted; --machine selects a machine other than the backup's
     own.
     """

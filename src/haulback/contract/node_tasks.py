@@ -62,7 +62,9 @@ class UpdateCbtTaskRequest(msgspec.Struct):
 
 
 class UpdateIncSnapRequired(msgspec.Struct):
-    """The need of a platform snapshot after the export; `guid` and `taskGuid` name the task too."""
+    """Whether the export must leave a snapshot on the platform; `guid` and `taskGuid` name the task
+    too.
+    """
 
     incSnapRequired: bool
     task: Ref | None = None

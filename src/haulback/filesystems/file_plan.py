@@ -1,4 +1,6 @@
-"""The places of a file's bytes, which the sandbox names for long parts of the file at once."""
+"""Locations of a file's bytes on the disks; a request to the sandbox covers a long part of the
+file.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from haulback.errors import HaulbackError, is_away
 from haulback.filesystems.records import MOST_BYTES, MOST_WINDOW, Content, FilePiece
 from haulback.units import MIB
 
-_GROWTH = 4  # factor by which each request of a file that is read in order is longer
+_GROWTH = 4  # growth of each request of a file that is read in order
 _NEAR = MIB  # bytes that may be left out, because threads of FUSE overtake each other
-_KEPT = 4  # plans of files that are read here and there
+_KEPT = 4  # plans that are kept of files that are not read in order
 Ask = Callable[[int, int], Content]
 
 

@@ -24,7 +24,7 @@ _MS = 1_000_000  # nanoseconds of a millisecond
 _LOOK_EVERY = 2.0  # seconds between two checks
 # A report reads the damaged places and the map of the backup, in the process that serves the disks.
 _REST = 60.0  # seconds between two reports of a location
-_TELL_AGAIN_MS = 600_000  # the same damage, found so much later, is a new finding
+_TELL_AGAIN_MS = 600_000  # damage that is found again after this time is a new finding
 _AFTER_ERROR = Backoff(pause=2.0, factor=2.0, longest=600.0)
 _LAST_LOOK = 5.0  # seconds that the end of a mount waits for its last check
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ class WatchedLocation(NamedTuple):
 class _Watched:
     """A location and its report; `again` is the time (s) of the next check of the location.
 
-    `is_missed`: the manifest could not be read; `is_new`: no check has read the manifest since.
+    `is_missed` is true if the manifest could not be read; `is_new` is true if no check has read the
+    manifest since.
     """
 
     place: WatchedLocation

@@ -13,7 +13,9 @@ Reason = TypeVar("Reason")
 
 
 class DatedBackup(Protocol):
-    """A backup with its time (epoch ms); `counts`: good, and not marked for removal."""
+    """A backup with its time (epoch ms); `counts` is true if the backup is good and not marked for
+    removal.
+    """
 
     guid: str
     state: str

@@ -21,8 +21,8 @@ class CleanupPreview(NamedTuple):
     """The effect of a clean-up; `bytes` is the space that it would free.
 
     Living data of mostly dead packs is estimated by its share of chunks.  `backups` are kept,
-    `packs` would be deleted.  `is_blind`: a part of some map cannot be read, so that nothing would
-    be deleted.
+    `packs` would be deleted.  `is_blind` is true if a part of some map cannot be read, so that
+    nothing would be deleted.
     """
 
     backups: int

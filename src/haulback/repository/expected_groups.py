@@ -34,7 +34,9 @@ class _Run:
         return place.pack == self.pack and is_within
 
     def takes(self, place: GroupLocation) -> bool:
-        """Whether a group was added to the run: near its end, and not making it too long."""
+        """Add a group to the run; returns False for a group that is far from its end, or would make
+        the run too long.
+        """
         end = place.offset + place.length
         if place.pack != self.pack or place.offset > self.end + GAP_BYTES:
             return False

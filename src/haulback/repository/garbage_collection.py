@@ -53,9 +53,9 @@ class CleanupReport(msgspec.Struct):
     `damaged` the guids of backups that lack data, `given_up` the guids of lost backups.
     `packs_waiting` are dead packs that a running task may still use, `packs_locked` and
     `bytes_locked` count the dead packs that the store keeps under lock.  `kept_locked` are guids of
-    the order, even of lost backups, whose manifests stay because they are locked.  `held`: the
-    clean-up deleted nothing, because a part of some map cannot be read.  `usage` is the space by
-    machine before deletions.
+    the order, even of lost backups, whose manifests stay because they are locked.  `held` is true
+    if the clean-up deleted nothing, because a part of some map cannot be read.  `usage` is the
+    space by machine before deletions.
     """
 
     backups: int = 0

@@ -26,7 +26,7 @@ from haulback.repository.pages import HOLE, ChunkRef
 
 LoadChunk = Callable[[ChunkRef], memoryview]
 _GROUPS_KEPT = 48  # groups of at most 1 MiB each
-_PASSED_KEPT = 8  # of these, groups that a reader in order has passed
+_PASSED_KEPT = 8  # groups among these that a sequential reader has finished
 _FAILED_KEPT = 4096  # failed groups whose reason is remembered
 
 

@@ -117,7 +117,9 @@ class _ReadAhead:
                 self._coming[later] = self._pool.submit(self._load, pieces(later))
 
     def _is_anothers(self, number: int, later: int) -> bool:
-        """Whether a reader that began behind segment `number` has read the later one in order."""
+        """Whether a sequential reader that began after segment `number` has read the segment
+        `later`.
+        """
         return any(
             number < first <= later <= last and first < last
             for last, first in self._positions.items()

@@ -141,7 +141,7 @@ class KeyHealing:
         except (BaseGone, Damaged):
             self.left += 1
             return
-        # A page that came out differently names other groups or borders: it is not the lost page.
+        # A rebuilt page with another id names other groups or borders, so it is not the lost page.
         self.left += made.id != ref.id
 
     def _made(self, disk: _Disk, depth: int, number: int) -> ChunkRef:

@@ -36,7 +36,7 @@ def run(context: TaskContext) -> Results:
     with phase(context, f"{where} was probed: objects are written, read and listed there"):
         seen = probe(place)
     own = context.repositories.secret(record)
-    # The key of the family opens the new repository, too: the first site may be gone one day.
+    # The key of the family opens the new repository, too: the first site may be lost one day.
     secrets = [own, context.repositories.secret(order.family)] if order.family else [own]
     try:
         repository = _made(place, secrets, family)
@@ -73,7 +73,7 @@ def _made(place: Place, secrets: list[Secret], family: Keys | None) -> Repositor
 
 
 def _taken(place: Place, where: str, others: Mapping[str, str]) -> str:
-    """The reason why a destination cannot use the repository in its place, and the remedies."""
+    """The reason why a destination cannot use the repository at its location, and the remedies."""
     name = ""
     with suppress(NotFound, Damaged):
         name = others.get(read_config(place).repository, "")

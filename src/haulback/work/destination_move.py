@@ -1,4 +1,4 @@
-"""BACKUP_DESTINATION_MOVE on the node: find the same repository at the new place."""
+"""BACKUP_DESTINATION_MOVE on the node: find the same repository at the new location."""
 
 from __future__ import annotations
 

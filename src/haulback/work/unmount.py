@@ -1,4 +1,4 @@
-"""UNMOUNT on the node: stop sharing a backup."""
+"""UNMOUNT on the node: end the mount of a backup."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class LibvirtHost:
     def _watch(
         self, domain: Domain, made: FolderSnapshot, images: list[Image], off: int | None
     ) -> None:
-        """Notice a start of the machine while its disks are read without a lock."""
+        """Detect a start of the machine while its disks are read without a lock."""
         open_to_all = [image.disk.name for image in images if not image.is_guarded]
         if not open_to_all:
             return

@@ -180,7 +180,8 @@ class ExFat:
         attributes, time, zone = raw[4] | raw[5] << 8, struct.unpack_from("<HH", raw, 12), raw[23]
         modified = moment(time[1], time[0]) + min(raw[21], 199) * 10
         if zone & 0x80 and modified:
-            modified -= ((zone & 0x7F ^ 0x40) - 0x40) * 15 * 60_000  # signed, 7 bits, in 15 minutes
+            # Signed, 7 bits, in units of 15 minutes.
+            modified -= ((zone & 0x7F ^ 0x40) - 0x40) * 15 * 60_000
         length, written, cluster, size = struct.unpack_from("<3xB4xQ4xIQ", raw, SLOT)
         parts = (raw[at + 2 : at + SLOT] for at in range(2 * SLOT, len(raw), SLOT)
                  if raw[at] == _NAME)  # fmt: skip

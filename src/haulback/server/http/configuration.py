@@ -35,7 +35,7 @@ room = Router()
 class _Served(NamedTuple):
     """The path of a kind of record.
 
-    `change` limits narrowed callers that add, change or remove records; `more` are members of the
+    `change` limits restricted callers that add, change or remove records; `more` are members of the
     example in addition to the name.
     """
 

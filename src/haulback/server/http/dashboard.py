@@ -173,7 +173,7 @@ def size_stats(call: ApiRequest) -> SizeStats:
 def global_settings(call: ApiRequest) -> JsonObject:
     """Settings of the whole server that portals read.
 
-    `dryRuns`: this server supports `dryRun`, which earlier versions ignore.
+    `dryRuns` is true if this server supports `dryRun`, which earlier versions ignore.
     """
     return {"leaseMs": call.app.lease_ms, "timeZone": call.app.time_zone, "dryRuns": True}
 

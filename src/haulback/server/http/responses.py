@@ -50,7 +50,8 @@ class BytesResponse:
 def answered(operation: Operation, result: object, secure: bool, embedded: bool) -> ASGIApp:
     """The response for a handler's result, as the operation declares it.
 
-    `secure`: the connection uses TLS; `embedded`: the server allows pages of other sites.
+    `secure` is true if the connection uses TLS; `embedded` is true if the server allows pages of
+    other sites.
     """
     reply = result if isinstance(result, Reply) else Reply(result)
     if reply.live is not None:

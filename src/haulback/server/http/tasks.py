@@ -209,7 +209,7 @@ def _seen(call: ApiRequest) -> Task:
     command="task rate TASK",
 )
 def last_rate(call: ApiRequest) -> DataTransferRateDetails:
-    """The last sample of the transfer rate, also of tasks that were taken off the lists."""
+    """The last sample of the transfer rate, also of tasks that are hidden from lists."""
     _check_reader(call)
     task = tasks.task(call.app, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")

@@ -1,4 +1,4 @@
-"""Sessions, users, roles, API tokens, and the audit trail."""
+"""Sessions, users, roles, API tokens, and the audit log."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def remove_user(call: ApiRequest) -> None:
 def list_tokens(call: ApiRequest) -> list[Token]:
     """API tokens of the caller; administrators of all projects see all tokens.
 
-    A narrowed caller sees only tokens within the caller's projects.
+    A restricted caller sees only tokens within the caller's projects.
     """
     return [_token(token) for token in users.api_tokens(call.app, call.who)]
 

@@ -47,7 +47,7 @@ class EventHub:
     """
 
     def __init__(self, store: Store, now: Callable[[], int], tell: Callable[[], None]) -> None:
-        """`now`: epoch ms; `tell` informs the other servers that there are new events."""
+        """`now` returns epoch ms; `tell` informs the other servers that there are new events."""
         self.readers, self.places = Wakeups(), StreamPlaces()
         self.next_step: Callable[[], None] = lambda: None
         self._store, self._now, self._tell = store, now, tell

@@ -18,8 +18,8 @@ Wanted = NewNodeResource | ChangedDestination | ChangedHypervisor | MovedDestina
 
 
 class Reach(NamedTuple):
-    """The members of a place that name the nodes that reach it: one node, several nodes, or all
-    nodes if both members are absent.
+    """The members of a hypervisor or destination that name the nodes that reach it: one node,
+    several nodes, or all nodes if both members are absent.
     """
 
     node: str | None

@@ -56,7 +56,9 @@ _TEST = Statement(
 
 
 class BreakerStatus(NamedTuple):
-    """A breaker with its destination; `is_tested`: a test of the destination waits or runs."""
+    """A breaker with its destination; `is_tested` is true if a test of the destination waits or
+    runs.
+    """
 
     breaker: Breaker
     is_tested: bool

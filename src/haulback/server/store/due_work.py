@@ -47,7 +47,7 @@ class DueWork(NamedTuple):
 
 
 class DueUpkeep(NamedTuple):
-    """Parts of the upkeep of repositories that have something to do."""
+    """Parts of repository maintenance that have something to do."""
 
     verifies: bool
     copies: bool
@@ -56,7 +56,7 @@ class DueUpkeep(NamedTuple):
 
 
 class Ages(NamedTuple):
-    """Times (epoch ms) before which ended tasks leave the lists, and rows are deleted."""
+    """Times (epoch ms) before which ended tasks are hidden from lists, and rows are deleted."""
 
     listed: int
     kept: int
@@ -71,7 +71,7 @@ def look(sql: sa.Connection, now: int, ages: Ages) -> DueWork:
 
 
 def upkeep(sql: sa.Connection, now: int) -> DueUpkeep:
-    """The parts of the upkeep of repositories at `now` (epoch ms) that have something to do."""
+    """The parts of repository maintenance at `now` (epoch ms) that have something to do."""
     row = _UPKEEP.row(sql, now=now)
     assert row
     return DueUpkeep(*map(bool, row))

@@ -203,8 +203,8 @@ class PresenceLedger:
     def _unread_places(
         self, hypervisor: str, unknown: Sequence[UnreadableMachine], complete: bool
     ) -> None:
-        """Raise or clear the alarm about unidentified unreadable machines; `complete`: these are
-        all.
+        """Raise or clear the alarm about unidentified unreadable machines; `complete` is true if
+        these are all.
         """
         if not unknown:
             if complete:
