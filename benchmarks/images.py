@@ -92,8 +92,8 @@ def _changed(image: Path, target: Path, maker: Content) -> Path:
 def _programs(tree: Path, size: int) -> None:
     """Copies of this machine's files."""
     copied = 0
-    for room in ("/usr/lib", "/usr/share", "/usr/bin"):
-        for path in sorted(Path(room).rglob("*")):
+    for folder in ("/usr/lib", "/usr/share", "/usr/bin"):
+        for path in sorted(Path(folder).rglob("*")):
             if path.is_symlink() or not path.is_file():
                 continue
             taken = -(-path.stat().st_size // PAGE) * PAGE

@@ -40,9 +40,7 @@ def create(
         str, Parameter(help="Snapshot rule whose retention counts: name, guid or its beginning.")
     ] = "",
     description: Annotated[str, Parameter(help="Description of the snapshot.")] = "",
-    vm: Annotated[
-        bool, Parameter(help="Take a task of the kind VM_SNAPSHOT, which portals submit.")
-    ] = False,
+    vm: Annotated[bool, Parameter(help="Submit by the path VM_SNAPSHOT, as portals do.")] = False,
     how: SubmitOptions = USUAL,
 ) -> None:
     """Take snapshots of machines; --rule sets their retention.

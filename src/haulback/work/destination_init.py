@@ -45,7 +45,7 @@ def run(context: TaskContext) -> Results:
     if order.family and family and family.master != repository.keys.master:
         raise Conflict(
             f"{where} holds a repository with another key than {order.family.name}; name an "
-            "empty place"
+            "empty location"
         )
     with suppress(NotFound, Damaged):  # the repository then uses the copy of the configuration
         require_exclusive_create(repository.destination, CONFIG)
@@ -80,8 +80,8 @@ def _taken(place: Place, where: str, others: Mapping[str, str]) -> str:
     if not name:
         return strangers(where)
     return (
-        f"{where} holds the repository of the destination {name}: both are one place under two "
-        "addresses, or this place is a copy; name an empty place"
+        f"{where} holds the repository of the destination {name}: both are one location under two "
+        "addresses, or this location is a copy; name an empty location"
     )
 
 

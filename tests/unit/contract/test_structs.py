@@ -28,7 +28,7 @@ MODULES = [
 
 
 def declared(base: type) -> list[Any]:
-    """The classes of a base that the modules of the room declare themselves."""
+    """The classes of a base that the modules of the package declare themselves."""
     return [
         kind
         for module in MODULES

@@ -10,7 +10,7 @@ from haulback import contract, kinds, work
 from haulback.kinds.registry import KINDS
 from haulback.work.registry import WORK
 
-# Requests without a task kind of their own, and the modules of the rooms themselves.
+# Requests without a task kind of their own, and the modules of the packages themselves.
 ONLY_PLANNED = {"instant_restore", "unavailable"}
 OF_THE_ROOM = {"__init__", "api", "context", "registry"}
 

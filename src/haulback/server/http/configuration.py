@@ -29,7 +29,7 @@ from haulback.server.services.configuration import ConfigurationReading, Request
 from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordKind
 from haulback.wire import JsonObject, Word
 
-room = Router()
+router = Router()
 
 
 class _Served(NamedTuple):
@@ -128,7 +128,7 @@ def _filters(kind: RecordKind) -> tuple[Param, ...]:
 
 
 def _declare_reading(path: str, kind: RecordKind) -> None:
-    @room(
+    @router(
         "GET",
         path,
         f"All records: {kind.words}.",
@@ -146,7 +146,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
                 result, total, lambda record: _for(call, _shown(record, kind, around))
             )
 
-    @room(
+    @router(
         "GET",
         f"{path}/{{guid}}",
         f"A {kind.words}.",
@@ -182,7 +182,7 @@ def _changed(kind: RecordKind) -> Callable[[ApiRequest], Losses] | None:
 
 
 def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
-    @room(
+    @router(
         "POST",
         served.path,
         f"Add a {kind.words}.",
@@ -196,7 +196,7 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
     def make(call: ApiRequest) -> JsonObject:
         return configuration.add(call.app, call.who, _sent(call, kind), _view(kind))
 
-    @room(
+    @router(
         "PUT",
         text,
         f"Change a {kind.words}.",
@@ -211,7 +211,7 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
         sent = _sent(call, kind)
         return configuration.change(call.app, call.who, call.guid, sent, _view(kind))
 
-    @room(
+    @router(
         "DELETE",
         text,
         f"Remove a {kind.words}.",
@@ -309,7 +309,7 @@ for _served in _SERVED:
     _declare(_served)
 
 
-@room(
+@router(
     "GET",
     "/network/shared",
     "Networks of no manager.",

@@ -12,7 +12,7 @@ from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.protection import MachineStanding
 from haulback.wire import Named, label
 
-room = Router()
+router = Router()
 _STATES = set(ProtectionState.__members__)
 STATE = Param("protection", "In one of these states.", {"enum": sorted(_STATES)}, many=True)
 
@@ -22,7 +22,7 @@ def states(call: ApiRequest) -> list[str]:
     return query_params.names(call, "protection", _STATES)
 
 
-@room(
+@router(
     "GET",
     "/protection",
     "Machines by protection.",
@@ -39,7 +39,7 @@ def counts(call: ApiRequest) -> ProtectionCounts:
     return ProtectionCounts(total=sum(by_name.values()), **by_name)
 
 
-@room(
+@router(
     "GET",
     "/protection/machines",
     "Machines with their protection.",

@@ -120,7 +120,7 @@ class _OtherDisks:
 
     def _all_disks(self) -> dict[str, Source]:
         repository, manifest, _ = self._location()
-        self._context.log(f"the rest of unreadable disks is read from {self._name}")
+        self._context.log(f"the remaining data of unreadable disks is read from {self._name}")
         return dict(stored_disks(manifest, repository.reader()))
 
 
