@@ -279,7 +279,7 @@ def preload(package: str) -> None:
 
 
 def changing(package: str) -> set[str]:
-    """Names of the package's modules and of all modules that import one of them, even indirectly."""
+    """Names of the package's modules and of all modules that import them, even indirectly."""
     graph = grimp.build_graph("haulback", cache_dir=None)
     names = {module_of(path) for path in sources(package)}
     return names.union(*(graph.find_downstream_modules(name) for name in names))
