@@ -146,7 +146,7 @@ def sources(package: str) -> list[str]:
     for pattern in PACKAGES[package]["sources"]:
         paths = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
         if not paths:
-            raise SystemExit(f"mutants: no module is called {pattern}: mend pyproject.toml")
+            raise SystemExit(f"mutants: no module is called {pattern}: correct pyproject.toml")
         found += [path for path in paths if not path.endswith("__init__.py")]
     return found
 

@@ -114,7 +114,7 @@ def test_another_projects_object_does_not_exist(served: Served, tenants: dict[st
 
 
 @pytest.mark.parametrize("how", ["query", "header"])
-def test_naming_a_project_narrows_and_never_widens(
+def test_naming_a_project_restricts_and_never_extends(
     served: Served, tenants: dict[str, str], how: str
 ):
     for machine in served.machines[:2]:

@@ -156,7 +156,7 @@ def test_a_login_has_a_limited_number_of_streams(served: Served, monkeypatch: py
         pytest.fail("the place of an ended stream is not free again")
 
 
-def test_a_narrowed_caller_streams_the_events_of_its_projects(served: Served):
+def test_a_restricted_caller_streams_the_events_of_its_projects(served: Served):
     about = new_guid()
     token = user(served, "viewer", projects=["pa"])
     with streamed(served, f"?subject={about}&after=0", token=token) as answer:

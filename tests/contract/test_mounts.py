@@ -303,7 +303,7 @@ def test_an_answer_that_nobody_waits_for_is_refused(served: Served):
     assert is_error(answer, 404)
 
 
-def test_mounted_backups_are_narrowed_and_what_is_over_shows_nothing(served: Served):
+def test_mounted_backups_are_restricted_and_what_is_over_shows_nothing(served: Served):
     mount = served.mounted()
     backup = mount["backup"]["guid"]
     for query, there in (

@@ -24,7 +24,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def add_machine(site: Site, name: str, seed: int, size: int = 3 << 20) -> str:
-    """Add a machine with one raw image of noise; return its guid."""
+    """Add a machine with one raw image of random data; return the guid of the machine."""
     place = site.machines / name
     place.mkdir()
     (place / "root.raw").write_bytes(random.Random(seed).randbytes(size))

@@ -1,4 +1,4 @@
-"""The declared types of destinations equal the drivers in the room."""
+"""The declared types of destinations equal the drivers in the package."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Counted(Folder):
 
 
 def stored(tmp_path, pool):
-    """A stored disk of noise, its content, and the counting destination."""
+    """A stored disk of random data, its content, and the counting destination."""
     (tmp_path / "store").mkdir()
     counted = Counted(tmp_path / "store")
     repository, disk = Repository.init(counted, SECRET), MemoryDisk(noise(SIZE, 1))
@@ -111,7 +111,7 @@ def test_the_segments_kept_ahead_are_few_and_short(tmp_path, pool):
 
 
 def test_damage_ahead_hides_only_the_damaged_chunks(tmp_path, pool):
-    """Segments of repeated noise share chunks, so their groups are no runs."""
+    """Segments of repeated random data share chunks, so their groups are not contiguous."""
     (tmp_path / "store").mkdir()
     repository = Repository.init(Folder(tmp_path / "store"), SECRET)
     data = noise(4 * MIB, 2) + bytes(2 * MIB) + noise(4 * MIB, 2)[::-1] + noise(2 * MIB, 2)

@@ -231,13 +231,13 @@ def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     places: list[Place] = [*hosts, *stores]
     for place in places:
         if guid in place.nodes and len(place.nodes) > 1:
-            _narrow(at, place, guid)
+            _drop_node(at, place, guid)
     given_up.leave_groups(at.sql, guid)
     nodes.remove_node(at.sql, guid)
     return begun
 
 
-def _narrow(at: _Beginning, place: Place, node: str) -> None:
+def _drop_node(at: _Beginning, place: Place, node: str) -> None:
     """Remove a node from the nodes of a hypervisor or destination, and assign its waiting tasks to
     other nodes.
     """

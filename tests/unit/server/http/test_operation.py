@@ -43,14 +43,14 @@ def operation(**more: Any) -> Operation:
 
 
 @pytest.mark.parametrize("limit", ProjectAccess)
-def test_a_narrowed_caller_reaches_what_the_operation_declares(limit: ProjectAccess):
+def test_a_restricted_caller_reaches_what_the_operation_declares(limit: ProjectAccess):
     assert operation(projects=limit).access == limit
     assert operation(roles=PEOPLE | NODES, projects=limit).access == limit
     assert operation(roles=PUBLIC, projects=limit).access == ProjectAccess.ANYBODY
     assert operation(roles=NODES, projects=limit).access == ProjectAccess.NODE
 
 
-def test_an_operation_that_declares_no_limit_refuses_narrowed_callers():
+def test_an_operation_that_declares_no_limit_refuses_restricted_callers():
     assert operation().access == ProjectAccess.WHOLE
 
 
