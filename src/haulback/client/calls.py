@@ -249,8 +249,8 @@ class UuidCollection(ReadableCollection[T]):
     """Records that also have a uuid on their platform, by which `find` finds them."""
 
     def find(self, wanted: str) -> T:
-        """Fetch the record with this guid or uuid, this beginning of one (six or more), or this
-        name.
+        """Fetch the record with this guid, uuid or name, or with a guid that begins with `wanted`
+        (at least six characters).
 
         Raises NotFound, or Malformed with the candidates if several records fit.
         """

@@ -57,7 +57,7 @@ class ReadAhead(PassThrough):
         self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._pool: ThreadPoolExecutor | None = None
-        # guards all of these; the store is not read while it is held
+        # guards all members above; no thread reads the store while it holds the lock
         self._lock = Lock()
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:

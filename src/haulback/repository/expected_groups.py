@@ -17,7 +17,7 @@ _HELD = 24 * MIB  # loaded bytes that wait for their reader
 
 
 class _Run:
-    """Neighbours in a pack; `data` are their bytes after the first of them was needed."""
+    """Neighbouring groups of a pack; `data` holds their bytes once one group was read."""
 
     def __init__(self, first: GroupLocation, before: int) -> None:
         self.pack, self.start = first.pack, max(0, first.offset - before)
@@ -58,7 +58,7 @@ class ExpectedGroups:
         self._runs: dict[bytes, _Run] = {}
         self._before: dict[bytes, _Run] = {}
         self._loaded: list[_Run] = []
-        # guards all three; a run is loaded outside of this lock
+        # guards the three collections; a run is loaded outside of this lock
         self._lock = Lock()
 
     def announce(self, groups: Iterable[bytes], before: int = 0) -> None:

@@ -341,7 +341,7 @@ class _CleanUp:
         return copied, staged
 
     def _publish(self, staged: Staged) -> list[Segment]:
-        """Publish the copies, so that living data is in the index twice before the old entries are
+        """Publish the copies, so that live data is in the index twice before the old entries are
         removed.
         """
         for path in staged.packs:
@@ -454,7 +454,7 @@ class _CleanUp:
     def _packs_to_keep(
         self, packs: Set[bytes], scans: tuple[RepositoryScan, RepositoryScan]
     ) -> set[bytes]:
-        """Packs with a living chunk whose place in the index cannot be read.
+        """Packs with a live chunk whose place in the index cannot be read.
 
         The index may refer to a damaged copy that no task has read yet; the copy in this pack is
         then the only good one.

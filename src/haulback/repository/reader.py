@@ -119,7 +119,7 @@ class Reader:
         self._passed: deque[bytes] = deque()
         self._failed: OrderedDict[bytes, str] = OrderedDict()
         self._coming: dict[bytes, Event] = {}  # groups that a thread is fetching now
-        # guards all four; one thread fetches a group, without holding the lock
+        # guards the four collections; one thread fetches a group, without holding the lock
         self._lock = Lock()
 
     def expect(self, refs: Iterable[ChunkRef], before: int = 0) -> None:

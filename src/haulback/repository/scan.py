@@ -1,4 +1,4 @@
-"""A scan of a whole repository: its backups, the merged index, its packs, and the living chunks."""
+"""A scan of a whole repository: its backups, the merged index, its packs, and the live chunks."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _unlisted(repository: Repository, known: Set[str]) -> set[str]:
 
 
 class _Marking:
-    """Marks the living chunks of backups, one backup after another."""
+    """Marks the live chunks of backups, one backup after another."""
 
     def __init__(
         self, repository: Repository, mark: LiveChunks, damage: RepositoryDamage, walk: ScanExtent

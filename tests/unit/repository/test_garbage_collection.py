@@ -86,7 +86,7 @@ class Site:
         assert report.ok, report.findings
 
     def assert_tight(self):
-        """Check that every pack has a living group, no delete is pending, and the index names no
+        """Check that every pack has a live group, no delete is pending, and the index names no
         other pack.
         """
         look = scan_completing_index(self.repository, self.root / "clean", Resources(self.pool))

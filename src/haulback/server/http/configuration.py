@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
+from haulback import units
 from haulback.contract import example_values as example
 from haulback.contract.losses import Losses
 from haulback.contract.notifications import ADDRESSES, cut_address
@@ -122,7 +123,7 @@ def _filters(kind: RecordKind) -> tuple[Param, ...]:
     """Query parameters that choose records of a kind."""
     parent = kind.parent[1] if kind.parent else None
     filters: tuple[Param, ...] = (
-        (Param(parent, f"Of this {parent.replace('-', ' ')}.", GUID),) if parent else ()
+        (Param(parent, f"Of this {RECORD_KINDS[parent].words}.", GUID),) if parent else ()
     )
     return filters + _FILTERS.get(kind.name, ())
 
@@ -131,7 +132,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     @router(
         "GET",
         path,
-        f"All records: {kind.words}.",
+        f"All {units.plural(kind.words)}.",
         roles=PEOPLE,
         projects=ProjectAccess.USE,
         answer=ShownRecord,

@@ -74,8 +74,8 @@ def remove(
     now: int,
     rule: str | None = None,
 ) -> int:
-    """Mark backups removed that the retention of one rule, or of all, no longer keeps; returns
-    their number.
+    """Mark the backups as removed that the retention of one rule, or of all rules, no longer keeps;
+    returns their number.
     """
     held, going = list(stored), list[StoredBackup]()
     waits = False
