@@ -78,7 +78,9 @@ def dry_run() -> Iterator[None]:
 
 
 class Api:
-    """Connection to the server at `url`, authenticated with `token`. Threads may share it."""
+    """Connection to the server at `url`, authenticated with `token`. Threads may share a
+    connection.
+    """
 
     def __init__(
         self,

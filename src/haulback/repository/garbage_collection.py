@@ -379,7 +379,7 @@ class _CleanUp:
         since.
 
         While a backup lacks data, index entries of missing packs are kept: the packs may reappear,
-        and a new copy of a page replaces the old copy only under the old hint.
+        and a page that is stored again heals that backup only if its map names the old group.
         """
         whole = scanned.mark.segment
         segments = [*scanned.index.segments, *added]

@@ -123,8 +123,8 @@ class Reader:
         self._lock = Lock()
 
     def expect(self, refs: Iterable[ChunkRef], before: int = 0) -> None:
-        """Say which chunks are read next, so that neighbours are loaded together, with `before`
-        bytes in front of them.
+        """Announce the chunks that are read next, so that neighbours are loaded together, with
+        `before` bytes in front of them.
         """
         groups = {ref.group for ref in refs if ref != HOLE}
         with self._lock:
@@ -156,7 +156,7 @@ class Reader:
             here.set()
 
     def passed(self, group: bytes) -> None:
-        """Say that a reader in order has the bytes of a group: only the last of these groups are
+        """Note that a reader in order has the bytes of a group: only the last of these groups are
         kept, because the memory of others is used again without page faults.
         """
         with self._lock:

@@ -227,8 +227,9 @@ class Writer:
     def _keep_hints(self, found: dict[bytes, bytes | None], refused: set[bytes]) -> None:
         """Let maps name the old, damaged group of a chunk that is stored again.
 
-        The group in a map is only a hint.  With the old hint the pages of an equal map are
-        identical to the old pages, so that the old backup finds its damaged pages again.
+        The group in a map is only a hint, because the index finds each chunk without the group.
+        With the old group the pages of an equal map are identical to the old pages, so that the
+        old backup finds its damaged pages again.
         """
         if len(self._hints) > _HINTS_IN_MEMORY:
             return

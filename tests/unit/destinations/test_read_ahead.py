@@ -1,4 +1,4 @@
-"""Adjacent parts of an object are read by one request, and a repeated read by its own."""
+"""One request reads adjacent parts of an object; a repeated read makes a request of its own."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_a_store_whose_clock_stands_still_is_given_up(bucket):
 
 @pytest.mark.parametrize(
     ("kind", "delay", "why"),
-    [(MemoryStore, None, "listingDelay"), (Timeless, DELAY, "does not tell when")],
+    [(MemoryStore, None, "listingDelay"), (Timeless, DELAY, "does not report when")],
 )
 def test_a_store_of_unknown_delay_or_time_is_not_cleaned(
     bucket, clock, tmp_path, pool_of_two, kind, delay, why

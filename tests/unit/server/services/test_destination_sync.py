@@ -65,7 +65,7 @@ class Copies:
         return guid
 
     def rule(self, **of_second: Any) -> str:
-        """A rule with the house's destination and the far one."""
+        """A rule with the primary destination and the second destination."""
         first, second = ({"guid": d.guid} for d in (self.house.destination, self.far))
         targets = [
             {"roleType": "PRIMARY", "backupDestination": first},
