@@ -219,14 +219,19 @@ ROWS = (
 def main() -> None:
     """Measure the rows whose title contains a word, and print each as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("words", nargs="*", help="measure only the rows whose title contains one of
-    these words") parser.add_argument("--scale", type=int, default=1, help="divide all sizes by this
-    number") parser.add_argument("--database", choices=("sqlite", "postgresql")) asked =
-    parser.parse_args() for row in ROWS: if asked.words and not any(word in row.title for word in
-    asked.words): continue for database in row.databases: if asked.database in (None, database) or
-    database == "none": figures = row.measure(database, asked.scale) reached = all(figures[name] <=
-    most for name, most in row.targets.items()) answer = {"row": row.title, "database": database,
-    **figures, "reached": reached} print(json.dumps(answer), flush=True)
+    parser.add_argument("words", nargs="*", help="measure only rows whose title has such a word")
+    parser.add_argument("--scale", type=int, default=1, help="divide all sizes by this number")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"))
+    asked = parser.parse_args()
+    for row in ROWS:
+        if asked.words and not any(word in row.title for word in asked.words):
+            continue
+        for database in row.databases:
+            if asked.database in (None, database) or database == "none":
+                figures = row.measure(database, asked.scale)
+                reached = all(figures[name] <= most for name, most in row.targets.items())
+                answer = {"row": row.title, "database": database, **figures, "reached": reached}
+                print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
