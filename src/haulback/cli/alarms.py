@@ -12,7 +12,7 @@ from haulback.cli.arguments import AlarmWord, Rows, SubjectWord
 from haulback.cli.connection import connect
 from haulback.cli.output import Column, Output, dump, moment, named, show, text
 from haulback.cli.subjects import subject_guid
-from haulback.client.calls import Narrowed
+from haulback.client.calls import ListFilters
 
 app = App(name="alarm")
 Kinds = Annotated[list[str], Parameter(help="Only alarms of this kind; may be repeated.")]
@@ -36,7 +36,7 @@ def list_alarms(
     name, guid or beginning of a guid.
     """
     client = connect()
-    query: Narrowed = {"size": size}
+    query: ListFilters = {"size": size}
     if kind:
         query["kind"] = [word.upper() for word in kind]
     if subject:

@@ -19,7 +19,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
-from haulback.client.calls import Narrowed
+from haulback.client.calls import ListFilters
 from haulback.contract.mount import RemountRequest
 from haulback.contract.mounts import FileRow
 from haulback.contract.unmount import UnmountRequest
@@ -68,7 +68,7 @@ def list_mounts(
     output: Output = "table",
 ) -> None:
     """List mounted backups; --all also lists ended mounts."""
-    query: Narrowed = {} if all else {"finished_mount": False}
+    query: ListFilters = {} if all else {"finished_mount": False}
     show(list(connect().mounts.all(**query)), _MOUNTS, output)
 
 
@@ -175,7 +175,7 @@ def get(
     headers: dict[str, str] = {}
     mounts = connect().mounts
     system = mounts.file_system(file_system)
-    parts = mounts.download(system, path, archive=archive, told=headers.update)
+    parts = mounts.download(system, path, archive=archive, on_headers=headers.update)
     first = next(parts, b"")
     if to == "-":
         _copy(chain([first], parts), sys.stdout.buffer)

@@ -13,7 +13,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
-from haulback.client.calls import Narrowed
+from haulback.client.calls import ListFilters
 from haulback.client.client import Client
 from haulback.contract.snapshot import SnapshotRequest
 from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest
@@ -62,7 +62,7 @@ def create(
 def list_snapshots(machine: MachineWord = "", *, size: Rows = 50, output: Output = "table") -> None:
     """List the newest snapshots, of all machines or of one."""
     client = connect()
-    query: Narrowed = {"size": size}
+    query: ListFilters = {"size": size}
     if machine:
         query["protected_entity"] = client.machines.find(machine).guid
     show(client.snapshots.page(**query).rows, _SNAPSHOTS, output)

@@ -85,7 +85,8 @@ class StoreTime:
         if stored is None:
             raise Unsupported(
                 "the store does not report when an object was stored, and its lists may lag: "
-                "nothing was deleted. Set listingDelay to 0 if the store promises lists without delay"
+                "nothing was deleted. Set listingDelay to 0 if the store promises lists without "
+                "delay"
             )
         return stored
 

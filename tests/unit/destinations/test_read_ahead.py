@@ -1,4 +1,4 @@
-"""One request reads adjacent parts of an object; a repeated read makes a request of its own."""
+"""A single request reads adjacent parts of an object; a repeated read makes its own request."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class EventStream:
             try:
                 # Counting and checking are one step, since otherwise streams that start together
                 # could exceed the limit.
-                stack.enter_context(self._app.event_hub.places.place(self._account))
+                stack.enter_context(self._app.event_hub.streams.counted(self._account))
             except TooMany as error:
                 await failed(error, "GET", "/events")(scope, receive, send)
                 return

@@ -9,7 +9,7 @@ from haulback.server.http import paging, query_params
 from haulback.server.http.operation import GUID, PROJECT, ApiRequest, Param, Reply, Router
 from haulback.server.services import protection
 from haulback.server.services.configuration import ConfigurationReading
-from haulback.server.services.protection import MachineStanding
+from haulback.server.services.protection import MachineRpo
 from haulback.wire import Named, label
 
 router = Router()
@@ -62,7 +62,7 @@ def machines(call: ApiRequest) -> Reply:
     return paging.page(page, total, lambda item: _shown(item, names))
 
 
-def _shown(item: MachineStanding, names: dict[str, str]) -> MachineProtection:
+def _shown(item: MachineRpo, names: dict[str, str]) -> MachineProtection:
     machine = item.machine
     policy = machine.settings.get("backupPolicy")
     return MachineProtection(

@@ -128,7 +128,7 @@ def _run_step(app: App, step: Callable[[App], int | None]) -> int:
 def _due(app: App) -> DueWork:
     with app.store.read() as sql:
         now = app.clock.now_ms()
-        return due_work.look(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
+        return due_work.check(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
 
 
 def _upkeep(app: App) -> int:
@@ -139,7 +139,7 @@ def _upkeep(app: App) -> int:
 def _due_upkeep(app: App) -> list[Callable[[App], int | None]]:
     """The steps of repository maintenance that are due; a held server plans no task."""
     with app.store.read() as sql:
-        due = due_work.upkeep(sql, app.clock.now_ms())
+        due = due_work.maintenance(sql, app.clock.now_ms())
         plans = any(due[:3]) and not hold.is_held(sql)
     steps: list[tuple[bool, Callable[[App], int | None]]] = [
         (plans and due.verifies, verification.plan_due),

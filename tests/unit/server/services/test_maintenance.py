@@ -66,7 +66,7 @@ def test_an_error_of_the_upkeep_stops_no_other_step(house: House, monkeypatch: p
     def fail(*_: object) -> None:
         raise RuntimeError("an index is broken")
 
-    monkeypatch.setattr("haulback.server.services.maintenance.due_work.upkeep", fail)
+    monkeypatch.setattr("haulback.server.services.maintenance.due_work.maintenance", fail)
     maintenance.tick(house.app)
     with house.app.store.read() as sql:
         task = tables.task.c
