@@ -59,7 +59,7 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
     found: Bytes = 0
 
 
-MOST_REPORTS = 50  # of a task or mount
+MOST_REPORTS = 50  # most reports of a task or mount
 Reports = Annotated[list[DamageReport], msgspec.Meta(max_length=MOST_REPORTS)]
 
 

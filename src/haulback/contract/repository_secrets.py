@@ -13,7 +13,7 @@ from haulback.contract.catalogue import AttachedDestination
 from haulback.errors import Malformed
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-_LONGEST = 4096  # characters of a kit or a passphrase
+_LONGEST = 4096  # maximum length of a kit or a passphrase, in characters
 
 
 class SecretKind(Enum):

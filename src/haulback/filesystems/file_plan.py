@@ -33,7 +33,7 @@ class FilePlan:
         self._ask = ask
         self._pieces: list[FilePiece] = []
         self._starts: list[int] = []
-        self._end = 0  # of the known pieces
+        self._end = 0  # end of the known pieces
         self._window = 0  # bytes of the next request of a file that is read in order
         self._most = MOST_WINDOW  # bytes of a request; fewer after a long one has failed
         self._lock = Lock()  # guards all members; held while pieces are requested

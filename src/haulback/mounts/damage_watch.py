@@ -75,7 +75,7 @@ class DamageWatch:
     ) -> None:
         self._by, self._path = f"MOUNT {mount}", path
         self._seconds, self._now_ms = seconds, now_ms
-        self._watched: dict[tuple[str, str], _Watched] = {}  # by destination and backup
+        self._watched: dict[tuple[str, str], _Watched] = {}  # keys: destination and backup
         self._is_unwritten = False  # the file lacks a report
         self._lock = Lock()  # guards the table: locations are opened by threads of readers
 
@@ -137,7 +137,7 @@ class DamageWatch:
 
     def _met(self, item: _Watched) -> DamageReport | None:
         place, now = item.place, self._now_ms()
-        place.repository.unreliable = ""  # of the previous check
+        place.repository.unreliable = ""  # the reason of the previous check
         asked = ReadBackups([place.backup], [place.backup] if item.is_missed else [])
         report = report_damage(place.destination, place.repository, asked, lambda: (self._by, now))
         return report and msgspec.structs.replace(report, found=now)

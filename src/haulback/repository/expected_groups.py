@@ -11,7 +11,7 @@ from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.units import MIB
 
-RUN_BYTES = 12 * MIB  # of one load
+RUN_BYTES = 12 * MIB  # most bytes of one load
 GAP_BYTES = 8 * MIB  # unneeded bytes between two groups that cost less than another request
 _HELD = 24 * MIB  # loaded bytes that wait for their reader
 

@@ -69,7 +69,7 @@ class _Stream:
 
     group_bytes: int
     group: OpenGroup | None = None
-    memory: _Memory | None = None  # of `group`
+    memory: _Memory | None = None  # the memory of `group`
     pack: PackWriter | None = None
     packs: list[PackWriter] = field(default_factory=list)
     queue: deque[tuple[Group, _Memory, Future[memoryview]]] = field(default_factory=deque)

@@ -18,9 +18,9 @@ from haulback.errors import Malformed
 from haulback.wire import JsonObject
 
 NVRAM = "nvram"  # member of a definition that holds the variables, compressed
-FILE = "nvram.fd"  # of the variables, in the folder of a machine's images
+FILE = "nvram.fd"  # file of the variables, beside a machine's images
 _LARGEST = 64 * 1024 * 1024  # bytes; ARM firmware has 64 MiB, compressed a few KB
-_MOST_PACKED = 4 * 1024 * 1024  # characters of the compressed form
+_MOST_PACKED = 4 * 1024 * 1024  # maximum length of the compressed form, in characters
 _NVRAMS = Path("/var/lib/libvirt/qemu/nvram")
 
 

@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
 STRANGERS = Bounds(64 * KIB, 32, 4_000)
 PEOPLE = Bounds(4 * MIB, 100, 400_000)
 NODES = Bounds(8 * MIB, 100, 800_000)
-DAMAGE = Bounds(MIB, 32, 50_000)  # for the damage that the readers of one mount report
+DAMAGE = Bounds(MIB, 32, 50_000)  # a report of damage by a mount
 INVENTORY = Bounds(64 * MIB, 100, 4_000_000)  # the inventory of a large site
 PIECES = Bounds(64 * MIB, 0, 0)  # bytes of files, never decoded
 

@@ -20,7 +20,7 @@ from haulback.server.http.request_body import ClientDisconnected
 from haulback.wire import JsonObject, dump
 
 _JSON, _NO_CONTENT = "application/json", 204
-_ASKED = 120  # characters of an unknown method and path in an error
+_ASKED = 120  # maximum length of an unknown method and path in an error, in characters
 log = logging.getLogger(__name__)
 WebRequest = Request[object, object, Any]
 WebResponse = Response[object]

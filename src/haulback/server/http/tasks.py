@@ -41,7 +41,7 @@ from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
 _STREAMED = 500  # rows in one piece of a streamed list
-_KEY_LENGTH = 200  # characters of an idempotency key
+_KEY_LENGTH = 200  # maximum length of an idempotency key, in characters
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
 router = Router()
 View = Callable[[Task, Waiting | None], object]

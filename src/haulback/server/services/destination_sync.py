@@ -161,8 +161,8 @@ def _heal_piece(sql: Connection, now: int) -> int:
 
 
 def _can_heal(known: SqlCatalogue, pair: Healable) -> bool:
-    """Whether the other location may supply data; a location without a manifest needs a whole
-    location, or one of its family.
+    """Whether the other location may supply data.  A location without a manifest needs a location
+    that is sound, or in a repository of its family.
     """
     damaged, other = pair
     if other.is_whole or damaged.location_status != LocationStatus.MISSING.value:

@@ -27,7 +27,7 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.wire import JsonObject, Named
 
 COMMANDS = ("preCommand", "postCommand")
-_COMMAND = 4000  # characters of a command
+_COMMAND = 4000  # maximum length of a command, in characters
 _PAGE = 1000  # machines that one query reads in the search for a disk
 
 

@@ -15,7 +15,7 @@ from haulback import units
 from haulback.contract.reports import PolicyReport, Report, SizeTable
 from haulback.texts import printable
 
-_LONGEST_REASON = 300  # characters of a reason in a table of the report
+_LONGEST_REASON = 300  # maximum length of a reason in a table of the report, in characters
 _LATE = {"NEVER": "never backed up"}
 
 

@@ -23,7 +23,7 @@ from haulback.wire import Named
 
 _MANY = 500  # guids in one statement
 _SHOWN = 20  # names or folders of machines in one alarm
-_REASON = 1000  # characters of the reason why a machine cannot be read
+_REASON = 1000  # maximum length of the reason why a machine cannot be read, in characters
 
 
 class PresenceLedger:
