@@ -79,11 +79,11 @@ class StoredDisk:
 
 
 class _ReadAhead:
-    """Loads the next segments of a disk that is read in order, by one reader or a few, on more
-    cores than those that read.
+    """Loads the next segments of a disk ahead of one reader or a few that read in order; threads of
+    a pool decode the segments on other cores.
 
-    At most _STREAMS times _AHEAD + 1 segments are kept.  Errors are left to the reading itself.
-    The threads end when the object is closed.
+    At most _STREAMS times _AHEAD + 1 segments are kept.  The reader reports errors of a segment
+    when it reads the segment. The threads end when the object is closed.
     """
 
     def __init__(self, reader: Reader, end: int) -> None:
