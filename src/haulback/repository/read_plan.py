@@ -203,7 +203,9 @@ class _Allowance:
 
 
 def _supplied(old: Pieces | None, stretch: PieceRun, loaded: Set[bytes]) -> PieceRun:
-    """A stretch for which the source also supplies all gaps but those in the groups `loaded`."""
+    """A stretch with more bytes from the source: all of its gaps, except data in the groups
+    `loaded`.
+    """
     more = [(low, high) for low, high, ref in _needs(old, stretch) if ref.group not in loaded]
     spans: list[tuple[int, int]] = []
     for low, high in sorted([*stretch.spans, *more]):

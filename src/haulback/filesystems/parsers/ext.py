@@ -71,7 +71,7 @@ class _Inode(NamedTuple):
     attributes: int  # block of its extended attributes
     tail: bytes  # bytes after the fields, which hold attributes
     checks: ExtChecksums  # checksums of the blocks of this inode
-    is_damaged: bool  # its checksum differs
+    is_damaged: bool  # the stored checksum differs
 
 
 class Ext:

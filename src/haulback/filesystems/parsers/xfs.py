@@ -62,7 +62,7 @@ class _Inode(NamedTuple):
     flags2: int
     data: _Fork
     attributes: _Fork | None
-    is_damaged: bool  # its checksum differs
+    is_damaged: bool  # the stored checksum differs
 
 
 class _Branch(NamedTuple):

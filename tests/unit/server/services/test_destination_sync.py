@@ -410,7 +410,7 @@ def test_locations_that_are_both_damaged_heal_each_other(copies, copied_from, is
     destination_sync.plan_due(copies.house.app)
     healed = {guid for sync in copies.syncs() for guid in sync.params["copies"]}
     wanted = {place.guid for place in places}
-    if is_missing:  # it supplies nothing
+    if is_missing:  # a missing location supplies nothing
         wanted = {places[0].guid} if copied_from == "first" else set()
     assert healed == wanted
 
