@@ -104,7 +104,7 @@ class ReadAhead(PassThrough):
                 at = block.end
             blocks[0].served.add(offset)
             if is_next and at < size and self._at(name, at) is None:
-                self._begin(name, at, size)  # started before it is needed
+                self._begin(name, at, size)  # the next block, before its reader comes
             return blocks
 
     def _at(self, name: str, at: int) -> _Block | None:

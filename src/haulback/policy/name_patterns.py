@@ -12,7 +12,7 @@ from typing import Any
 
 from haulback.errors import Malformed
 
-MOST, LONGEST = 100, 500  # expressions of a list, characters of an expression
+MOST, LONGEST = 100, 500  # most expressions of a list; longest expression, in characters
 _MEMORY = 1 << 20  # bytes that the engine may use for an expression
 
 

@@ -27,9 +27,9 @@ IPv4 address of the copy. Other parameters stay, because a filter that lacks a p
 machine start. Metadata of other programs (the instance and the ports of OpenStack) names the
 original in their databases; the name of the guest's operating system stays.
 
-A copy that is pinned to the CPUs of its running original would take them from it, and shares of a
-cache are exclusive. The generation id tells the guest that it was set back in time, so the id is
-also new after a revert to a snapshot, as libvirt does it.
+A copy is not pinned to the CPUs of its running original, which needs these CPUs itself, and gets no
+exclusive share of a CPU cache. The generation id tells the guest that it was set back in time, so
+the id is also new after a revert to a snapshot, as libvirt does it.
 
 `copied_members` removes the resources of the original, which no copy may have at all.
 """

@@ -33,7 +33,7 @@ _END, _FILE, _PLACE, _NAME, _LABEL = 0x00, 0x85, 0xC0, 0xC1, 0x83
 _SECONDARY = 0xC0  # bits set in the type of all slots of a set but the first
 _UNCHAINED = 0x02  # flag NoFatChain: the clusters are contiguous
 _READ_ONLY = 0x01
-_LAST = 0xFFFFFFF8  # table entries from here on end a chain
+_LAST = 0xFFFFFFF8  # a table entry of at least this value ends a chain
 
 
 class _Set(NamedTuple):

@@ -37,10 +37,10 @@ log = logging.getLogger(__name__)
 class DamageFinder(NamedTuple):
     """The finder of damage: its name in records and alarms, and the backups that it read.
 
-    `read` maps each destination that it read to the guids of the backups there, None for all
-    backups: it can mark no other backup. `compares` is true if the task looked for every backup of
-    a destination; `clears` is true if a complete report of the task clears the damage that was
-    found before `since` (epoch ms).
+    `read` maps each destination that the finder read to the guids of the backups there, None for
+    all backups: a report can mark no other backup. `compares` is true if the task looked for every
+    backup of a destination; `clears` is true if a complete report of the task clears the damage
+    that was found before `since` (epoch ms).
     """
 
     by: str

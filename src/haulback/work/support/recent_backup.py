@@ -50,7 +50,8 @@ def _left(context: TaskContext, repository: Repository, backup: str) -> float:
     with suppress(NotFound, Damaged):  # the work itself reports a missing or damaged manifest
         stored = repository.destination.info(manifests.name_of(backup)).stored
         age = (context.server.now_ms() - stored) / 1000 if stored is not None else delay
-        return min(delay, delay - age)  # no longer than the delay, even if clocks differ
+        # The wait is never longer than the delay, even if clocks differ.
+        return min(delay, delay - age)
     return 0
 
 
