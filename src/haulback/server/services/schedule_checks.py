@@ -20,7 +20,7 @@ _SHORTEST_MS = 60_000  # shortest interval, because the scheduler runs once a se
 _LONGEST_WINDOW = 31 * DAY_MS
 _LONGEST_CRON = 200  # maximum length of an expression, in characters
 _START = datetime(2026, 1, 1)  # start of the eight years in which a schedule must fire
-_FROM = 1_767_225_600_000  # the same in epoch ms
+_FROM = 1_767_225_600_000  # `_START` in epoch ms
 _RULES = {
     Sort.VM_BACKUP: "rule",
     Sort.VM_SNAPSHOT: "snapshot-rule",

@@ -25,7 +25,7 @@ _FLAGS = ("ready", "cancel_wanted", "archived")
 _MANY = 500  # values of one IN list, because old versions of SQLite allow 999
 _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
-LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same condition as SQL text
+LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the columns as SQL text
 _ALL = (*_NAMES, *REF_COLUMNS.values(), "names", "subject")
 _INSERT = Insert("task", _ALL)
 _ONE = Statement(f"SELECT {LIST} FROM task WHERE guid = :guid")
