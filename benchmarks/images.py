@@ -92,8 +92,8 @@ def _changed(image: Path, target: Path, maker: Content) -> Path:
 def _programs(tree: Path, size: int) -> None:
     """Copies of this machine's files."""
     copied = 0
-    for room in ("/usr/lib", "/usr/share", "/usr/bin"):
-        for path in sorted(Path(room).rglob("*")):
+    for folder in ("/usr/lib", "/usr/share", "/usr/bin"):
+        for path in sorted(Path(folder).rglob("*")):
             if path.is_symlink() or not path.is_file():
                 continue
             taken = -(-path.stat().st_size // PAGE) * PAGE
@@ -106,7 +106,7 @@ def _programs(tree: Path, size: int) -> None:
 
 
 def _hot_writes(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
-    """Writes of 4 to 64 KiB of noise, at the places where a live machine writes."""
+    """Writes of 4 to 64 KiB of random data, at the offsets where a live machine writes."""
     for at in _hot_places(size, chance):
         yield at, chance.randbytes(chance.randint(1, 16) * PAGE)
 
@@ -134,7 +134,7 @@ def _updates(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
 
 
 def _generated(tree: Path, size: int) -> None:
-    """Random trees: two fifths noise, two fifths text, a fifth records; files of all lengths."""
+    """Random trees: two fifths random data, two fifths text, a fifth records; all lengths."""
     chance, written, folder = random.Random(7), 0, tree
     vocabulary = _vocabulary(chance)
     for number in range(1 << 30):

@@ -219,7 +219,7 @@ ROWS = (
 def main() -> None:
     """Measure the rows whose title contains a word, and print each as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("words", nargs="*", help="measure the rows with one of these words only")
+    parser.add_argument("words", nargs="*", help="measure only rows whose title has such a word")
     parser.add_argument("--scale", type=int, default=1, help="divide all sizes by this number")
     parser.add_argument("--database", choices=("sqlite", "postgresql"))
     asked = parser.parse_args()

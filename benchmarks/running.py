@@ -50,7 +50,7 @@ class Machine:
 
 
 def filled(path: Path, size: int) -> None:
-    """Fill half of an image with alternating noise and text."""
+    """Fill half of an image with alternating random data and text."""
     chance, raw = random.Random(1), path.with_suffix(".raw")
     with open(raw, "wb") as file:
         for number in range(size // MIB // 2):

@@ -1,7 +1,7 @@
 """Benchmark of Haulback at a simulated tebibyte and at its thousandth backup: `python -m
 benchmarks.scale`.
 
-It takes about four minutes and 20 GiB in the temporary folder, on two cores.
+The benchmark takes about four minutes and 20 GiB in the temporary folder, on two cores.
 """
 
 from __future__ import annotations

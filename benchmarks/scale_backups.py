@@ -26,7 +26,7 @@ def make_chain_swept(folder: Path) -> Figures:
 
 
 def chain(folder: Path, backups: int, sweep: int) -> Figures:
-    """A machine of 64 MiB, backed up repeatedly; the index is swept at every `sweep`-th backup."""
+    """A machine of 64 MiB, backed up repeatedly; every `sweep`-th backup cleans up the index."""
     dice, image = random.Random(3), folder / "live.raw"
     image.write_bytes(dice.randbytes(64 * MIB))
     parent, took, stored = None, [], []

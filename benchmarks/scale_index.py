@@ -1,7 +1,7 @@
 """The index of a tebibyte: created, merged, opened and queried.
 
 The tebibyte is simulated: chunk ids and group ids are random, and the chunks that they name do not
-exist.  All code that reads or writes them is that of the product.
+exist.  The product's own code reads and writes them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The map of a tebibyte: written whole, then changed in a thousand places.
 
 The tebibyte is simulated: chunk ids and group ids are random, and the chunks that they name do not
-exist.  All code that reads or writes them is that of the product.
+exist.  The product's own code reads and writes them.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Mutation testing of a pure room: a seeded sample of small faults, and the tests that detect them.
+"""Mutation testing of a pure package: a seeded sample of small faults, and tests that detect them.
 
-Usage: scripts/mutants.py [ROOM ...] [--count N] [--seed S] [--seconds T] [--gate]
-       scripts/mutants.py --share SEED   (a share of one room, both chosen by the seed)
+Usage: scripts/mutants.py [PACKAGE ...] [--count N] [--seed S] [--seconds T] [--gate]
+       scripts/mutants.py --share SEED   (a share of one package, both chosen by the seed)
 
 Each mutant is one change of one module, made by mutmut's operators.  A fork of this process, which
-has the libraries of the tests loaded, runs the room's unit tests with the changed module; a test
+has the libraries of the tests loaded, runs the package's unit tests with the changed module; a test
 that fails kills the mutant, and so does the time limit.  Results are written one by one to
-`soak/mutants-ROOM.json`: a second call continues.  Mutants that change nothing a caller can see are
-listed with their reason in `scripts/equivalent_mutants.toml`.
+`soak/mutants-PACKAGE.json`: a second call continues.  Mutants without a visible effect are listed
+with their reason in `scripts/equivalent_mutants.toml`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).parents[1]
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["haulback"]
-ROOMS: dict[str, dict[str, list[str]]] = SETTINGS["mutants"]
+PACKAGES: dict[str, dict[str, list[str]]] = SETTINGS["mutants"]
 EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
-# Seconds after which a share of a room ends, because the ordinary run of all tests has a time
+# Seconds after which a share of a package ends, because the ordinary run of all tests has a time
 # limit.
 _SHARE_SECONDS = 90
 SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
@@ -140,13 +140,13 @@ def equivalents() -> dict[str, str]:
     return {Mutant(r["path"], 0, r["before"], r["after"], "").key: r["reason"] for r in rows}
 
 
-def sources(room: str) -> list[str]:
-    """Paths of the modules of a room.  Raises SystemExit for a pattern without a module."""
+def sources(package: str) -> list[str]:
+    """Paths of the modules of a package.  Raises SystemExit for a pattern without a module."""
     found: list[str] = []
-    for pattern in ROOMS[room]["sources"]:
+    for pattern in PACKAGES[package]["sources"]:
         paths = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
         if not paths:
-            raise SystemExit(f"mutants: no module is called {pattern}: mend pyproject.toml")
+            raise SystemExit(f"mutants: no module is called {pattern}: correct pyproject.toml")
         found += [path for path in paths if not path.endswith("__init__.py")]
     return found
 
@@ -182,13 +182,13 @@ class _QuickFirst:
         items.sort(key=lambda item: hasattr(item.obj, "hypothesis"))
 
 
-def own_tests(room: str, path: str) -> list[str]:
-    """The test file that mirrors a module, if the room has one, because it kills most mutants.
+def own_tests(package: str, path: str) -> list[str]:
+    """The test file that mirrors a module, if the package has one, because it kills most mutants.
 
     `src/haulback/policy/space.py` is tested by `tests/unit/policy/test_space.py`.
     """
     name = f"test_{Path(path).name}"
-    places = [ROOT / tests for tests in ROOMS[room]["tests"]]
+    places = [ROOT / tests for tests in PACKAGES[package]["tests"]]
     files = [place / name if place.is_dir() else place for place in places]
     return [str(file) for file in files if file.name == name and file.exists()]
 
@@ -212,17 +212,17 @@ def _pytest(tests: list[str]) -> int:
     return int(pytest.main([*given, *fixed, *tests], plugins=[_QuickFirst()]))
 
 
-def forked(room: str, mutant: Mutant | None, seconds: float) -> tuple[str, float]:
-    """Outcome and duration (s) of the room's tests in a fork, with or without a mutant."""
+def forked(package: str, mutant: Mutant | None, seconds: float) -> tuple[str, float]:
+    """Outcome and duration (s) of the package's tests in a fork, with or without a mutant."""
     begun = time.monotonic()
     pid = os.fork()
     if not pid:
-        _child(room, mutant)
+        _child(package, mutant)
     outcome = _await(pid, begun + seconds)
     return outcome, time.monotonic() - begun
 
 
-def _child(room: str, mutant: Mutant | None) -> None:
+def _child(package: str, mutant: Mutant | None) -> None:
     """Run the tests and end the process: 0 when all passed."""
     code = 1
     try:
@@ -233,9 +233,9 @@ def _child(room: str, mutant: Mutant | None) -> None:
         own: list[str] = []
         if mutant:
             sys.meta_path.insert(0, _Hook(mutant))
-            own = own_tests(room, mutant.path)
+            own = own_tests(package, mutant.path)
         code = _pytest(own) if own else 0
-        code = code or _pytest(ROOMS[room]["tests"])
+        code = code or _pytest(PACKAGES[package]["tests"])
     except BaseException:  # noqa: BLE001  # the fork must never return into the caller's loop
         traceback.print_exc()
     finally:
@@ -255,11 +255,11 @@ def _await(pid: int, until: float) -> str:
     return TIMED_OUT
 
 
-def preload(room: str) -> None:
-    """Import everything that the room's tests need in this process, so that forks need not import
-    it.
+def preload(package: str) -> None:
+    """Import all modules that the package's tests need in this process, so that forks need not
+    import these modules.
 
-    Modules that import a module of the room are left to the forks, because a fork changes one of
+    Modules that import a module of the package are left to the forks, because a fork changes one of
     those.
     """
     script = (
@@ -268,9 +268,9 @@ def preload(room: str) -> None:
         "pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', *sys.argv[1:]])\n"
         "json.dump(list(sys.modules), out)"
     )
-    run = [sys.executable, "-c", script, *ROOMS[room]["tests"]]
+    run = [sys.executable, "-c", script, *PACKAGES[package]["tests"]]
     listed = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    left = changing(room)
+    left = changing(package)
     for name in json.loads(listed[listed.rindex("[") :]):
         if name.partition(".")[0] not in ("tests", "__main__") and name not in left:
             # A fork imports modules that cannot be imported alone.
@@ -278,10 +278,10 @@ def preload(room: str) -> None:
                 importlib.import_module(name)
 
 
-def changing(room: str) -> set[str]:
-    """Names of the room's modules and of all modules that import one of them, at any distance."""
+def changing(package: str) -> set[str]:
+    """Names of the package's modules and of all modules that import them, even indirectly."""
     graph = grimp.build_graph("haulback", cache_dir=None)
-    names = {module_of(path) for path in sources(room)}
+    names = {module_of(path) for path in sources(package)}
     return names.union(*(graph.find_downstream_modules(name) for name in names))
 
 
@@ -300,15 +300,20 @@ def digest(paths: list[str]) -> str:
 
 
 class Record:
-    """The results of a room's sample in `soak/mutants-ROOM.json`.
+    """The results of a package's sample in `soak/mutants-PACKAGE.json`.
 
     Results are kept while modules, seed and count stay the same; new tests run the survivors again.
     """
 
-    def __init__(self, room: str, seed: int, count: int, name: str = "mutants") -> None:
-        self.path = ROOT / "soak" / f"{name}-{room}.json"
-        head = {"room": room, "seed": seed, "count": count, "sources": digest(sources(room))}
-        tests = digest(ROOMS[room]["tests"])
+    def __init__(self, package: str, seed: int, count: int, name: str = "mutants") -> None:
+        self.path = ROOT / "soak" / f"{name}-{package}.json"
+        head = {
+            "package": package,
+            "seed": seed,
+            "count": count,
+            "sources": digest(sources(package)),
+        }
+        tests = digest(PACKAGES[package]["tests"])
         known = json.loads(self.path.read_text()) if self.path.exists() else {}
         same = {name: known.get(name) for name in head} == head
         rows = known.get("mutants", {}) if same else {}
@@ -339,36 +344,36 @@ def _commit() -> str:
     return subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def sample(room: str, seed: int, count: int) -> list[Mutant]:
-    """A seeded sample of the room's mutants without the equivalent ones; all mutants if there are
-    few.
+def sample(package: str, seed: int, count: int) -> list[Mutant]:
+    """A seeded sample of the package's mutants without the equivalent mutants; all of them if there
+    are few.
     """
     known = equivalents()
-    every = [one for path in sources(room) for one in mutants_of(path)]
+    every = [one for path in sources(package) for one in mutants_of(path)]
     # Drawn before equivalent mutants are left out, so that the sample stays the same.
     random.Random(seed).shuffle(every)
     return [one for one in every if one.key not in known][:count]
 
 
-def run(room: str, chosen: list[Mutant], record: Record, seconds: float) -> bool:
+def run(package: str, chosen: list[Mutant], record: Record, seconds: float) -> bool:
     """Run the mutants without a result, for at most `seconds`; True once all have one."""
     todo = [one for one in chosen if one.key not in record.rows]
     if not todo:
         return True
     until = time.monotonic() + seconds
-    preload(room)
+    preload(package)
     gc.freeze()  # forks then do not copy the memory of the preloaded modules
-    outcome, usual = forked(room, None, 300)
+    outcome, usual = forked(package, None, 300)
     if outcome != SURVIVED:
-        raise SystemExit(f"mutants: the tests of {room} fail without a mutant: soak/mutants.out")
+        raise SystemExit(f"mutants: the tests of {package} fail without a mutant: soak/mutants.out")
     for one in todo:
         if time.monotonic() > until:
             return False
-        record.add(one, forked(room, one, 10 + 5 * usual)[0])
+        record.add(one, forked(package, one, 10 + 5 * usual)[0])
     return True
 
 
-def report(room: str, chosen: list[Mutant], record: Record) -> float:
+def report(package: str, chosen: list[Mutant], record: Record) -> float:
     """Print the survivors and the counts; returns the killed share in percent."""
     rows = [record.rows[one.key] for one in chosen if one.key in record.rows]
     survivors = [row for row in rows if row["outcome"] == SURVIVED]
@@ -377,7 +382,7 @@ def report(room: str, chosen: list[Mutant], record: Record) -> float:
     share = 100 * (len(rows) - len(survivors)) / max(1, len(rows))
     data = record.data
     print(
-        f"MUTANTS={room} seed={data['seed']} commit={data['commit']} run={len(rows)}"
+        f"MUTANTS={package} seed={data['seed']} commit={data['commit']} run={len(rows)}"
         f" of={len(chosen)} killed={len(rows) - len(survivors)} survived={len(survivors)}"
         f" share={share:.1f}%"
     )
@@ -396,16 +401,16 @@ def wanted(count: int, *, is_share: bool) -> float:
 
 
 def whole(given: argparse.Namespace) -> int:
-    """Run the sample of each given room; returns 0 for success, 1 for too many survivors, 75 if the
-    time is up.
+    """Run the sample of each given package; returns 0 for success, 1 for too many survivors, 75 if
+    the time has run out.
     """
     code = 0
     until = time.monotonic() + given.seconds
-    for room in given.room or ROOMS:
-        chosen = sample(room, given.seed, given.count)
-        record = Record(room, given.seed, given.count)
-        done = run(room, chosen, record, until - time.monotonic())
-        share = report(room, chosen, record)
+    for package in given.package or PACKAGES:
+        chosen = sample(package, given.seed, given.count)
+        record = Record(package, given.seed, given.count)
+        done = run(package, chosen, record, until - time.monotonic())
+        share = report(package, chosen, record)
         if not done:
             return 75
         if given.gate and share < wanted(len(chosen), is_share=False):
@@ -414,19 +419,21 @@ def whole(given: argparse.Namespace) -> int:
 
 
 def share(seed: int) -> int:
-    """Run a share of the mutants of one room; returns 1 if more survive than chance explains."""
-    room = sorted(ROOMS)[seed % len(ROOMS)]
-    count = SETTINGS["families"]["mutants"]["cases"] * len(ROOMS) * SETTINGS["share_percent"] // 100
-    chosen = sample(room, seed, count)
-    record = Record(room, seed, count, "share")
-    run(room, chosen, record, _SHARE_SECONDS)
-    killed = report(room, chosen, record)
+    """Run a share of the mutants of one package; returns 1 if more survive than chance explains."""
+    package = sorted(PACKAGES)[seed % len(PACKAGES)]
+    count = (
+        SETTINGS["families"]["mutants"]["cases"] * len(PACKAGES) * SETTINGS["share_percent"] // 100
+    )
+    chosen = sample(package, seed, count)
+    record = Record(package, seed, count, "share")
+    run(package, chosen, record, _SHARE_SECONDS)
+    killed = report(package, chosen, record)
     return int(killed < wanted(len(record.rows), is_share=True))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("room", nargs="*", help=f"of {', '.join(ROOMS)}; none: all")
+    parser.add_argument("package", nargs="*", help=f"of {', '.join(PACKAGES)}; none: all")
     parser.add_argument("--count", type=int, default=SETTINGS["families"]["mutants"]["cases"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=480)

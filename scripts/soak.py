@@ -64,16 +64,16 @@ def piece(family: str, first: int, size: int) -> None:
         raise SystemExit(f"soak: {family} failed ({code}); see {out}")
 
 
-def mutants(rooms: list[str]) -> None:
-    """Run the mutants of `rooms`, or of all rooms, until each mutant has a result."""
-    while (code := _mutants(rooms)) == 75:
+def mutants(packages: list[str]) -> None:
+    """Run the mutants of `packages`, or of all packages, until each mutant has a result."""
+    while (code := _mutants(packages)) == 75:
         pass
     if code:
         raise SystemExit(code)
 
 
-def _mutants(rooms: list[str]) -> int:
-    run = [sys.executable, "scripts/mutants.py", "--gate", *rooms]
+def _mutants(packages: list[str]) -> int:
+    run = [sys.executable, "scripts/mutants.py", "--gate", *packages]
     done = subprocess.run(run, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout)
     for line in done.stdout.splitlines():
@@ -94,7 +94,7 @@ def log(line: str) -> None:
 def main(words: list[str]) -> None:
     if words and words[0] not in FAMILIES:
         names = "\n".join(f"  {name:10} {row['cases']} cases" for name, row in FAMILIES.items())
-        raise SystemExit(f"usage: scripts/soak [FAMILY [COUNT]] | mutants [ROOM ...]\n{names}")
+        raise SystemExit(f"usage: scripts/soak [FAMILY [COUNT]] | mutants [PACKAGE ...]\n{names}")
     if words[:1] == ["mutants"]:
         mutants(words[1:])
         return

@@ -21,7 +21,7 @@ _IN_URL: Final = re.compile(
     r"[a-z0-9+.-]+://(?:[^/@\s:]*:[^@\s]+@|\S*[?&]password=)", re.IGNORECASE
 )
 _LONGEST: Final = 4096  # bytes of a password or token
-_SHORTEST_NEW, _LONGEST_NEW = 8, 1000  # characters of a new password
+_SHORTEST_NEW, _LONGEST_NEW = 8, 1000  # length of a new password, in characters
 _taken: dict[str, str] = {}
 
 

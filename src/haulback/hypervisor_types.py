@@ -115,7 +115,7 @@ def declared(driver: str) -> HypervisorType:
 
 
 def type_of(driver: str, config: Mapping[str, object]) -> HypervisorType:
-    """Type of a hypervisor by its driver and its settings. Raises Malformed without such a type."""
+    """Type of a hypervisor by its driver and its settings. Raises Malformed for an unknown type."""
     if driver in INNER:
         return _ALL[driver]
     if driver not in TYPES:

@@ -8,7 +8,7 @@ import uuid
 from haulback.errors import Malformed
 
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-LEAST = 6  # characters of the beginning of a guid that names a record
+LEAST = 6  # shortest beginning of a guid that names a record
 _BEGINNING = re.compile(rf"[0-9a-f-]{{{LEAST},36}}")
 
 

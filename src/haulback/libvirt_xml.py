@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from haulback.errors import Malformed
 
-LARGEST = 4 * 1024 * 1024  # characters of a machine's XML
+LARGEST = 4 * 1024 * 1024  # maximum length of a machine's XML, in characters
 XML = "domain"  # member of a definition that holds libvirt's XML
 _TAGS = "{urn:haulback:tags:1}tags"
 

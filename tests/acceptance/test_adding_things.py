@@ -52,7 +52,7 @@ class Comment(msgspec.Struct):
     value: str
 
 
-@room(
+@router(
     "POST",
     "/alarms/{guid}/comment",
     "Comment on an alarm.",

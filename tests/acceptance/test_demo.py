@@ -96,4 +96,4 @@ def test_a_guest_that_dies_boots_again(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "identical" in done.stdout
     assert "consistency APPLICATION" in done.stdout
-    assert "proved: BOOTED, signed well" in done.stdout
+    assert "proved: BOOTED, signature valid" in done.stdout

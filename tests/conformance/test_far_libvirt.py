@@ -140,7 +140,7 @@ def test_another_version_at_the_far_end_is_refused(host: LibvirtLab, way: Reache
         far.check()
 
 
-def test_what_a_login_says_is_no_word_of_ours(host: LibvirtLab, way: Reached, tmp_path: Path):
+def test_output_of_a_login_is_not_read_as_a_message(host: LibvirtLab, way: Reached, tmp_path: Path):
     ours = Path(sys.executable).with_name("haulback")
     program = tmp_path / "haulback"
     program.write_text(f'#!/bin/sh\necho Welcome to this machine.\nexec {ours} "$@"\n')

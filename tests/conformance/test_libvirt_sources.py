@@ -177,7 +177,7 @@ def test_disks_are_read_alike_while_their_machine_runs_and_while_it_is_off(
     assert place.folder.name not in copy.definition[XML]
 
 
-def test_what_a_stopped_machine_lacks_is_said_when_the_machine_is_looked_at(
+def test_an_inventory_reports_what_a_stopped_machine_lacks(
     bench: RunningBench, inner: LibvirtHost, place: Place
 ):
     uuid = made(inner)

@@ -114,7 +114,7 @@ def test_another_projects_object_does_not_exist(served: Served, tenants: dict[st
 
 
 @pytest.mark.parametrize("how", ["query", "header"])
-def test_naming_a_project_narrows_and_never_widens(
+def test_naming_a_project_restricts_and_never_extends(
     served: Served, tenants: dict[str, str], how: str
 ):
     for machine in served.machines[:2]:
@@ -157,7 +157,7 @@ def test_an_api_token_has_no_more_rights_than_its_user(served: Served):
     assert is_error(served.call("GET", "/api/tasks", token=made["token"]), 401)
 
 
-def test_an_api_token_that_names_no_role_may_only_look(served: Served):
+def test_an_api_token_without_a_role_may_only_read(served: Served):
     made = served.call("POST", "/api/api-tokens", {"name": "of an administrator"}).json()
     assert made["roles"] == ["viewer"]
     assert served.call("GET", "/api/tasks", token=made["token"]).status_code == 200
@@ -222,7 +222,7 @@ def test_guessing_is_slowed_down_and_portals_are_not(served: Served):
         login(served, name)  # the node does so before every request
 
 
-def test_every_write_is_in_the_audit_trail(served: Served):
+def test_every_write_is_in_the_audit_log(served: Served):
     served.rest()
     guid = served.export()["guid"]
     served.call("PUT", f"/api/tasks/{guid}/state", "CANCELLED")

@@ -72,8 +72,8 @@ def test_a_tenant_sees_alarms_of_the_own_projects_only(served: Served):
     assert [row["subject"]["guid"] for row in rows(served, token=tenant)] == [mine]
     [hidden] = rows(served, f"?subject={theirs}")
     assert is_error(served.call("GET", f"/api/alarms/{hidden['guid']}", token=tenant), 404)
-    [narrowed] = rows(served, "?project-uuid=alarm-b")
-    assert narrowed["subject"]["guid"] == theirs
+    [restricted] = rows(served, "?project-uuid=alarm-b")
+    assert restricted["subject"]["guid"] == theirs
 
 
 def test_commands_list_alarms_whatever_their_names_hold(

@@ -47,7 +47,7 @@ def test_removing_all_finished_takes_far_fewer_transactions_than_tasks(
     assert len(written) < 200
 
 
-def test_every_removed_task_is_in_the_audit_trail(served: Served):
+def test_every_removed_task_is_in_the_audit_log(served: Served):
     history(served, 300)
     [task, *_] = served.call("GET", "/api/tasks?size=1").json()
     assert served.call("DELETE", "/api/tasks/all-finished").status_code == 204

@@ -82,7 +82,7 @@ def test_a_failed_restore_leaves_the_backup_damaged_shown_alarmed_and_no_base(se
     served.rest()
 
 
-def test_a_complete_look_clears_what_is_whole_again_and_keeps_the_age_of_what_is_not(
+def test_a_complete_verify_clears_repaired_damage_and_keeps_the_age_of_the_rest(
     served: Served,
 ):
     first, second = served.stored(), served.stored()

@@ -28,7 +28,7 @@ from tests.contract.conftest import Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_access import user
 from tests.contract.test_commands import words
-from tests.contract.test_narrowed import HERE
+from tests.contract.test_restricted import HERE
 
 DESTROYING = [operation for operation in OPERATIONS if operation.destroys]
 REMOVES = {way.path for kind in KINDS.values() if kind.removes for way in kind.submissions}
@@ -185,12 +185,12 @@ def test_a_dry_run_of_an_attachment_names_the_take_over_and_refuses_a_missing_ke
 
 
 @pytest.mark.parametrize("query", ["dryRun=true", "dryRun=true&gone=true"])
-def test_a_dry_run_shows_a_narrowed_caller_nothing_of_other_projects(served: Served, query: str):
+def test_a_dry_run_shows_a_restricted_caller_nothing_of_other_projects(served: Served, query: str):
     number = served.new_machine(VirtualDisk("root", 10, "qcow2"))
     machine = served.machines[number]
     settings = f"/api/virtual-machines/{machine}/settings"
     assert served.call("PUT", settings, {"project": "pb"}).status_code == 204
-    narrowed = user(served, "administrator", projects=["pa"])
+    restricted = user(served, "administrator", projects=["pa"])
     backup = served.stored(number)
     snapshot = served.snapped(machine)["guid"]
     with served.app.store.read() as sql:
@@ -200,11 +200,11 @@ def test_a_dry_run_shows_a_narrowed_caller_nothing_of_other_projects(served: Ser
             path = f"/api{operation.path.replace('{guid}', guid)}?{query}"
             for example in operation.examples or [None]:
                 body = example and json.loads(json.dumps(example).replace(HERE, guid))
-                answer = served.call(operation.method, path, body, token=narrowed)
+                answer = served.call(operation.method, path, body, token=restricted)
                 assert name not in answer.text, (operation.key, body)
                 assert answer.status_code < 500, answer.text
     refs = {"protectedEntities": [{"guid": machine}]}
-    answer = served.call("POST", f"/api/tasks/remove-old-snapshots?{query}", refs, token=narrowed)
+    answer = served.call("POST", f"/api/tasks/remove-old-snapshots?{query}", refs, token=restricted)
     assert answer.status_code == 404, answer.text
 
 

@@ -255,7 +255,7 @@ def test_a_client_that_leaves_a_long_list_leaves_no_trace(
     assert not [r for r in caplog.records if r.levelno > logging.INFO]
 
 
-def test_no_word_of_an_address_counts_unless_a_proxy_is_named(served: Served):
+def test_forwarded_addresses_are_ignored_unless_a_proxy_is_named(served: Served):
     login = new_guid()
     status_codes = [
         served.call(
@@ -290,7 +290,7 @@ def test_requests_without_end_on_one_connection_are_let_drop(served: Served):
         assert all_of(line).count(b"HTTP/1.1 200") == 4
 
 
-def test_connections_whose_bodies_do_not_come_make_room_too(
+def test_connections_whose_bodies_do_not_arrive_are_closed_for_others_too(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(connection, "room_for_connections", lambda: 6)
@@ -324,7 +324,7 @@ def test_a_refused_guess_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     "given", [{"x-forwarded-for": "6.6.6.6", "forwarded": "for=203.0.113.5"}, {}]
 )
-def test_of_two_words_about_an_address_none_counts(given: dict[str, str]):
+def test_two_contradicting_forwarded_addresses_are_both_ignored(given: dict[str, str]):
     headers = [(name.encode(), value.encode()) for name, value in given.items()]
     found = dict(trusted_proxies._translated(headers))
     assert b"x-forwarded-for" not in found

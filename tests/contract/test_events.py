@@ -20,7 +20,7 @@ from haulback.contract.events import Event, EventKind
 from haulback.ids import new_guid
 from haulback.server.http import event_stream
 from haulback.server.main import Server, ServerSettings
-from haulback.server.services import stream_places
+from haulback.server.services import stream_limit
 from haulback.server.store import events
 from tests import databases
 from tests.contract.conftest import PASSWORD, Served
@@ -138,7 +138,7 @@ def test_a_stream_is_quiet_but_alive_and_ends_with_its_login(
 
 
 def test_a_login_has_a_limited_number_of_streams(served: Served, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stream_places, "MOST_STREAMS", 2)
+    monkeypatch.setattr(stream_limit, "MOST_STREAMS", 2)
     many, other = user(served, "viewer"), user(served, "viewer")
     with streamed(served, token=many):
         with streamed(served, token=many), streamed(served, token=many) as third:
@@ -156,7 +156,7 @@ def test_a_login_has_a_limited_number_of_streams(served: Served, monkeypatch: py
         pytest.fail("the place of an ended stream is not free again")
 
 
-def test_a_narrowed_caller_streams_the_events_of_its_projects(served: Served):
+def test_a_restricted_caller_streams_the_events_of_its_projects(served: Served):
     about = new_guid()
     token = user(served, "viewer", projects=["pa"])
     with streamed(served, f"?subject={about}&after=0", token=token) as answer:

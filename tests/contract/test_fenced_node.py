@@ -1,5 +1,5 @@
-"""A node process with a lease pipe whose session is taken over exits as documented, without a
-traceback.
+"""A node process with `--leash` exits as documented, without a traceback, when another process
+takes over its session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def node(served: Served, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A node process with a lease pipe, once its session is open."""
+    """A node process with `--leash`, once its session is open."""
     write_identity(tmp_path, NodeIdentity(**served.identity))
     before = version(served)
     command = [sys.executable, "-m", "haulback", "node", "--leash"]
@@ -51,7 +51,7 @@ def version(served: Served) -> object:
 
 
 def last_words(node: subprocess.Popen[bytes]) -> bytes:
-    """The log of a node up to its exit, while the lease pipe stays open."""
+    """The log of a node up to its exit, while its standard input stays open."""
     assert node.stderr
     said = node.stderr.read()
     node.wait(60)

@@ -55,7 +55,7 @@ def synced(served: Served, hypervisor: str, machines: list[dict[str, Any]], **mo
     served.run(task["guid"], {"machines": machines, "problems": 0, **more})
 
 
-def test_what_nobody_has_seen_for_a_while_is_looked_at_before_its_backup(served: Served):
+def test_a_machine_without_a_recent_inventory_gets_one_before_its_backup(served: Served):
     machine = old_machine(served)
     answer = served.call(
         "POST", "/api/tasks/export", {"protectedEntities": [machine["guid"]], **served.there}
@@ -76,7 +76,7 @@ def test_what_nobody_has_seen_for_a_while_is_looked_at_before_its_backup(served:
     assert looks(served) == []  # the machine was just seen
 
 
-def test_what_a_look_does_not_find_is_gone_and_nothing_else_is(served: Served):
+def test_an_inventory_marks_only_the_machines_that_it_misses_as_absent(served: Served):
     machine, other = old_machine(served), shown(served, served.machines[0])
     served.export(protectedEntities=[machine["guid"]])
     [look] = looks(served)
@@ -85,7 +85,7 @@ def test_what_a_look_does_not_find_is_gone_and_nothing_else_is(served: Served):
     assert shown(served, other["guid"])["present"]
 
 
-def test_a_look_that_fails_keeps_no_backup_from_being_made(served: Served):
+def test_a_failed_inventory_does_not_prevent_the_backup(served: Served):
     machine = old_machine(served)
     export = served.export(protectedEntities=[machine["guid"]])
     [look] = looks(served)
@@ -94,7 +94,7 @@ def test_a_look_that_fails_keeps_no_backup_from_being_made(served: Served):
     assert served.state(export["guid"], "RUNNING").status_code == 204
 
 
-def test_machines_of_one_host_are_looked_at_at_once(served: Served):
+def test_machines_of_one_host_are_scanned_by_one_inventory(served: Served):
     machines = [old_machine(served) for _ in range(3)]
     served.export(protectedEntities=[one["guid"] for one in machines])
     [look] = looks(served)
@@ -102,7 +102,7 @@ def test_machines_of_one_host_are_looked_at_at_once(served: Served):
     served.finish(look["guid"], {"machines": []})
 
 
-def test_a_machine_that_was_made_is_looked_at(served: Served):
+def test_a_restored_machine_gets_an_inventory(served: Served):
     body = {"backup": served.stored(), "hypervisor": served.hypervisor["guid"]}
     head = served.call("POST", "/api/tasks/restore-and-import", body).json()
     served.run(head["guid"], {"disks": 1})
@@ -299,7 +299,7 @@ def test_a_host_that_shows_nothing_is_in_doubt_until_a_person_confirms(served: S
     assert "confirm absent machines" in [item["operation"] for item in said]
 
 
-def test_settings_written_while_a_look_comes_in_change_no_presence(served: Served):
+def test_settings_written_during_an_inventory_change_no_presence(served: Served):
     """A settings request reads the machine, a scan misses the machine, then the request writes."""
     kvm = served.kvm()
     machines = [{"uuid": new_guid(), "name": f"m-{new_guid()}"} for _ in range(2)]

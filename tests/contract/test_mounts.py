@@ -304,7 +304,7 @@ def test_an_answer_that_nobody_waits_for_is_refused(served: Served):
     assert is_error(answer, 404)
 
 
-def test_mounted_backups_are_narrowed_and_what_is_over_shows_nothing(served: Served):
+def test_mounted_backups_are_restricted_and_what_is_over_shows_nothing(served: Served):
     mount = served.mounted()
     backup = mount["backup"]["guid"]
     for query, there in (
@@ -384,7 +384,7 @@ def test_a_mounted_backup_is_kept_and_its_share_is_needed(served: Served):
     assert is_error(served.as_node("GET", f"/api/nodes/self/shares/{new_guid()}"), 404)
 
 
-def test_damage_that_a_mount_met_marks_its_backup(served: Served):
+def test_damage_that_a_mount_found_marks_its_backup(served: Served):
     mount = served.mounted()
     backup, to = mount["backup"]["guid"], served.destination["guid"]
     met = {"destination": to, "losses": [{"backup": backup, "disks": [{"name": "a", "bytes": 9}]}]}
@@ -439,7 +439,7 @@ def _answer(url: str, token: str, pieces: list[bytes]) -> None:
                 pass
 
 
-def test_what_an_instant_restore_shared_in_vain_is_unmounted(served: Served):
+def test_the_mount_of_a_failed_instant_restore_is_removed(served: Served):
     body = {"mode": "INSTANT_RESTORE", "backup": served.stored(), "hypervisor": served.kvm()}
     head = served.call("POST", "/api/tasks/instant-restore", body).json()
     guid, mount = head["guid"], head["mountedBackup"]["guid"]

@@ -188,7 +188,7 @@ def offered(served: Served, kind: str) -> dict[str, Any]:
     return next(dict(row) for row in rows if row["type"]["name"] == kind)
 
 
-def test_a_look_at_machines_says_which(served: Served):
+def test_a_scoped_inventory_names_its_machines(served: Served):
     machine = served.machines[served.new_machine()]
     hypervisor = served.kvm()
     body = {"backup": served.stored(-1), "hypervisor": hypervisor, "restoredPeName": "twin"}

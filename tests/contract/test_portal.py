@@ -15,8 +15,8 @@ from tests.contract.test_transport import is_error
 
 
 class Portal:
-    """A page of another origin: cookies, content type on every call, and every response is
-    checked.
+    """The client of a page of another origin: every call has cookies and a content type, and every
+    response is checked.
     """
 
     def __init__(self, served: Served) -> None:

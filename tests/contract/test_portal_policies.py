@@ -355,7 +355,7 @@ def test_a_time_zone_that_is_none_is_refused(served: Served, portal: Portal):
         assert is_error(answer, 400), zone
 
 
-def test_schedules_are_narrowed_by_type_and_by_machine(served: Served, portal: Portal):
+def test_schedules_are_restricted_by_type_and_by_machine(served: Served, portal: Portal):
     backup = schedule_of(portal)
     snapshot = schedule_of(portal, type="VM_SNAPSHOT")
     made = policy_of(served, portal, rules=[rule_of(served.destination, [backup])])

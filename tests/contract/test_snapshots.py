@@ -149,7 +149,7 @@ def test_what_an_inventory_no_longer_finds_is_no_longer_listed(served: Served):
         ledger, where = SqlLedger(sql, 0), served.hypervisor["guid"]
         empty: dict[str, dict[str, int]] = {result.uuid: {}}
         ledger.snapshots.seen(where, empty, since=snapshot.created)
-        assert SqlCatalogue(sql).snapshots.of_entity(entity)  # it was taken while the look went on
+        assert SqlCatalogue(sql).snapshots.of_entity(entity)  # taken during the inventory
         ledger.snapshots.seen(where, empty, since=snapshot.created + 1)
         assert not SqlCatalogue(sql).snapshots.of_entity(entity)
 

@@ -157,7 +157,7 @@ def test_a_recovery_plan_with_a_machine_of_another_project_is_not_there(served: 
     codes = [served.call("GET", f"{path}/{guid}", token=token).status_code for guid in guids]
     assert codes == [200, 404, 404]
     assert len(served.call("GET", path).json()) == 3
-    narrowed = served.call("GET", f"{path}?project-uuid=pb").json()
-    assert [item["name"] for item in narrowed] == ["theirs"]
+    restricted = served.call("GET", f"{path}?project-uuid=pb").json()
+    assert [item["name"] for item in restricted] == ["theirs"]
     runs = user(served, "restore_operator", projects=["pa"])
     assert is_error(served.call("POST", f"/api/tasks/{guids[2]}", token=runs), 404)

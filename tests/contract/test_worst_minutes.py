@@ -132,7 +132,7 @@ def test_a_process_without_descriptors_is_not_ready(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_strangers_who_ask_for_readiness_cost_one_look_a_second(
+def test_anonymous_readiness_requests_cost_one_check_a_second(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ):
     looks: list[int] = []

@@ -39,7 +39,7 @@ def test_the_copy_made_before_a_migration_takes_the_server_back_as_shown(tmp_pat
     command = back.replace("/var/lib/haulback-server", str(data))
     subprocess.run(["bash", "-euc", command], check=True)
     assert schema(data) == before
-    open_store(sqlite_url(data)).close()  # and upgraded a second time
+    open_store(sqlite_url(data)).close()  # a second upgrade changes nothing
     assert schema(data) == after
 
 

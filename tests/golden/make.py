@@ -33,7 +33,7 @@ INCREMENT = "00000000-0000-4000-8000-000000001ac1"
 
 
 def machine() -> dict[str, MemoryDisk]:
-    """Two disks: one with text, noise and holes over two map leaves, and one of 513 bytes."""
+    """Two disks: one with text, random data and holes over two map leaves, and one of 513 bytes."""
     text = b"".join(b"line %d of a file that compresses\n" % i for i in range(8000))
     root = MemoryDisk(bytes(20 * MIB + 777))
     root.write_at(3, text)

@@ -24,7 +24,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def add_machine(site: Site, name: str, seed: int, size: int = 3 << 20) -> str:
-    """Add a machine with one raw image of noise; return its guid."""
+    """Add a machine with one raw image of random data; return the guid of the machine."""
     place = site.machines / name
     place.mkdir()
     (place / "root.raw").write_bytes(random.Random(seed).randbytes(size))
@@ -81,7 +81,7 @@ def alarms(site: Site) -> set[str]:
     return {one["kind"]["name"] for one in site.api.get("/alarms")}
 
 
-def test_a_rotten_pack_is_found_by_a_restore_and_healed_by_the_next_backup(site: Site):
+def test_a_damaged_pack_is_found_by_a_restore_and_healed_by_the_next_backup(site: Site):
     machine = add_machine(site, "web", 1)
     data = (site.machines / "web" / "root.raw").read_bytes()
     old = site.backed_up(machine)["guid"]
@@ -123,7 +123,7 @@ def test_a_log_names_a_damaged_object_once(site: Site):
             assert len(lines(site, task, f"backup {old} lacks data of root (")) == 1
 
 
-def test_damage_that_nobody_has_met_is_found_by_verify_and_stored_anew(site: Site):
+def test_damage_that_no_reader_found_is_found_by_verify_and_healed(site: Site):
     machine = add_machine(site, "web", 2)
     old = site.backed_up(machine)["guid"]
     other = site.backed_up(add_machine(site, "db", 3))["guid"]

@@ -476,7 +476,7 @@ def test_a_share_that_cannot_begin_leaves_neither_folder_nor_process(site: Site,
     assert mount["state"]["name"] == "FAILED"
 
 
-def test_a_room_that_somebody_else_made_is_neither_believed_nor_used(tmp_path: Path):
+def test_a_run_folder_of_another_user_is_neither_trusted_nor_used(tmp_path: Path):
     keeper = MountSupervisor(tmp_path / "shares", run_folders=tmp_path)
     guid = str(uuid.uuid4())
     room = keeper.run_folder(guid)

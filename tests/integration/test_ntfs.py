@@ -324,7 +324,7 @@ def test_a_damaged_ntfs_gives_data_or_errors(image, where):
 
 @given(at=st.integers(0, 2 * MIB), noise=st.binary(min_size=1, max_size=2000))
 @fuzzed
-def test_noise_in_an_ntfs_gives_data_or_errors(image, at, noise):
+def test_random_data_in_an_ntfs_gives_data_or_errors(image, at, noise):
     raw = bytearray(image)
     used = [low for low in range(0, len(raw), 512) if any(raw[low : low + 512])]
     start = used[at % len(used)]

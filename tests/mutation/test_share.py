@@ -1,6 +1,4 @@
-"""A share of the mutants of one pure room, selected by the commit, is killed by the room's unit
-tests.
-"""
+"""The unit tests of one package kill a share of its mutants; the commit selects both."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import sys
 from tests import shares
 
 
-def test_the_unit_tests_see_small_faults_of_their_room():
+def test_the_unit_tests_see_small_faults_of_their_package():
     run = [sys.executable, "scripts/mutants.py", "--share", str(shares.commit())]
     done = subprocess.run(run, cwd=shares.ROOT, capture_output=True, text=True, check=False)
     print(done.stdout)

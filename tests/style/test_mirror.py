@@ -1,4 +1,4 @@
-"""Each room of the product has a folder of unit tests, and each folder of tests a room."""
+"""Each package of the product has a folder of unit tests, and each folder of tests a package."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES, TESTS = ROOT / "src" / "haulback", ROOT / "tests" / "unit"
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["haulback"]
-ROOMS = sorted(
+PACKAGES = sorted(
     str(path.parent.relative_to(SOURCES))
     for path in [*SOURCES.glob("*/__init__.py"), *SOURCES.glob("server/*/__init__.py")]
 )
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_has_unit_tests_in_the_folder_of_its_name(room: str):
-    assert (TESTS / room / "__init__.py").exists(), f"tests/unit/{room} is missing"
-    assert list((TESTS / room).rglob("test_*.py")), f"tests/unit/{room} holds no test"
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_has_unit_tests_in_the_folder_of_its_name(package: str):
+    assert (TESTS / package / "__init__.py").exists(), f"tests/unit/{package} is missing"
+    assert list((TESTS / package).rglob("test_*.py")), f"tests/unit/{package} holds no test"
 
 
-def test_a_folder_of_unit_tests_mirrors_a_room():
+def test_a_folder_of_unit_tests_mirrors_a_package():
     folders = [path for path in TESTS.iterdir() if path.is_dir() and path.name != "__pycache__"]
     strangers = [
         path.name
@@ -32,9 +32,9 @@ def test_a_folder_of_unit_tests_mirrors_a_room():
     assert strangers == []
 
 
-@pytest.mark.parametrize("room", SETTINGS["mutants"])
-def test_the_table_of_mutants_names_modules_and_tests_that_exist(room: str):
-    row = SETTINGS["mutants"][room]
+@pytest.mark.parametrize("package", SETTINGS["mutants"])
+def test_the_table_of_mutants_names_modules_and_tests_that_exist(package: str):
+    row = SETTINGS["mutants"][package]
     assert [pattern for pattern in row["sources"] if not list(ROOT.glob(pattern))] == []
     assert [path for path in row["tests"] if not (ROOT / path).exists()] == []
 

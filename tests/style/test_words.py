@@ -189,7 +189,7 @@ def exemptions() -> list[list[str]]:
 
 
 def is_mended(path: Path, rule: str) -> bool:
-    """Whether a rule holds for a module: no line of the allow-list exempts its path or its room."""
+    """Whether a rule holds for a module: no line of the allow-list exempts its path or package."""
     return not any(row[0] == rule and name_of(path).startswith(row[1]) for row in exemptions())
 
 

@@ -1,4 +1,4 @@
-"""Errors of the operating system name the place, the user and the remedy."""
+"""Errors of the operating system name the path, the user and the remedy."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from haulback.cli.arguments import AlarmWord, Rows, SubjectWord
 from haulback.cli.connection import connect
 from haulback.cli.output import Column, Output, dump, moment, named, show, text
 from haulback.cli.subjects import subject_guid
-from haulback.client.calls import Narrowed
+from haulback.client.calls import ListFilters
 
 app = App(name="alarm")
 _AT_ONCE = 500  # rows per request
@@ -38,7 +38,7 @@ def list_alarms(
     name, guid or beginning of a guid.
     """
     client = connect()
-    query: Narrowed = {"size": min(size, _AT_ONCE)}
+    query: ListFilters = {"size": min(size, _AT_ONCE)}
     if kind:
         query["kind"] = [word.upper() for word in kind]
     if subject:

@@ -32,7 +32,7 @@ class Consent:
     def agree(self) -> bool:
         """Whether to continue after the list of removals; False for a dry run.
 
-        Raises Malformed after a no, and without a terminal to ask on.
+        Raises Malformed after the answer no, and without a terminal to ask on.
         """
         if self.dry_run:
             return False

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from haulback import credentials
 from haulback.errors import Forbidden, Unauthenticated
 
-if TYPE_CHECKING:  # the server imports these options, without the client
+if TYPE_CHECKING:  # the server imports this module too, and must not load the client
     from haulback.client.client import Client
 
 URL = "http://127.0.0.1:8181"

@@ -41,7 +41,7 @@ from haulback.repository.verify import Depth, verify
 from haulback.wire import Ref
 
 app = App(name="demo")
-_ROOMS = ("/usr/lib", "/usr/share", "/usr/bin")
+_SOURCES = ("/usr/lib", "/usr/share", "/usr/bin")
 _CHANGE = 512 * units.KIB
 
 
@@ -324,8 +324,8 @@ def _fill(image: Path, folder: Path, wanted: int) -> int:
 def _copy_some(tree: Path, wanted: int) -> int:
     """Copy readable files of this machine below `tree` until `wanted` bytes are copied."""
     copied = 0
-    for room in _ROOMS:
-        for folder, _, names in os.walk(room):
+    for top in _SOURCES:
+        for folder, _, names in os.walk(top):
             target = tree / folder.lstrip("/")
             for name in sorted(names):
                 path = Path(folder, name)

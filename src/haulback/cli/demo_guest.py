@@ -100,4 +100,4 @@ def _prove(backup: str, client: Client, say: Console) -> None:
     task = client.tasks.prove(prove.ProveRequest(Ref(backup), script="ls /mnt/a /mnt/b"))
     follow(client, task.guid, say)
     proof = client.backups.proof(backup)
-    say.print(f"  proved: {proof.level.name}, signed {'well' if proof.valid else 'BADLY'}")
+    say.print(f"  proved: {proof.level.name}, signature {'valid' if proof.valid else 'INVALID'}")

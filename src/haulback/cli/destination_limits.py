@@ -12,7 +12,7 @@ from haulback.contract.destinations import Retention, Verification
 from haulback.errors import Malformed
 from haulback.units import DAY_MS
 
-_LEAST_HOURS, _MOST_HOURS = 0.02, 24  # about a minute, and a day
+_LEAST_HOURS, _MOST_HOURS = 0.02, 24  # about a minute; a day
 
 
 @Parameter(name="*")
@@ -47,7 +47,7 @@ class DestinationLimits:
     keep_all: Annotated[bool, Parameter(negative="", help="Remove all limits first.")] = False
 
     def check(self) -> None:
-        """Raise Malformed for hours that no night has."""
+        """Raise Malformed for a number of night hours that is too small or too large."""
         hours = self.verify_hours
         if hours is not None and not _LEAST_HOURS <= hours <= _MOST_HOURS:
             raise Malformed(

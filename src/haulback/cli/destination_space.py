@@ -38,7 +38,7 @@ def space(name: DestinationWord, *, output: Output = "table") -> None:
 
 
 def sentences(name: str, space: SpaceRecord) -> list[str]:
-    """The space of a destination for people."""
+    """The space of a destination as text for users."""
     said = []
     if space.measured is None:
         said.append(f"{name} is not measured yet: its next clean-up counts the bytes")

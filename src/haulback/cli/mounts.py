@@ -20,7 +20,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text, when
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
-from haulback.client.calls import Narrowed
+from haulback.client.calls import ListFilters
 from haulback.client.resources import Mounts
 from haulback.contract.mount import RemountRequest
 from haulback.contract.mounts import FileRow, MountedBackup, MountMode
@@ -70,7 +70,7 @@ def list_mounts(
     output: Output = "table",
 ) -> None:
     """List mounted backups; --all also lists ended mounts."""
-    query: Narrowed = {} if all else {"finished_mount": False}
+    query: ListFilters = {} if all else {"finished_mount": False}
     show(list(connect().mounts.all(**query)), _MOUNTS, output)
 
 
@@ -202,7 +202,7 @@ def get(
     headers: dict[str, str] = {}
     mounts = connect().mounts
     system = mounts.file_system(file_system)
-    parts = mounts.download(system, path, archive=archive, told=headers.update)
+    parts = mounts.download(system, path, archive=archive, on_headers=headers.update)
     first = next(parts, b"")
     if to == "-":
         _copy(chain([first], parts), sys.stdout.buffer)
@@ -296,7 +296,7 @@ def upload(
 ) -> None:
     """Upload files of a mounted backup to a running machine through its guest agent.
 
-    --to is the folder for the files, which keep their paths (/: the original places); --file-system
+    --to is the folder for the files, which keep their paths (/: the original paths); --file-system
     is needed when several are mounted; --machine selects a machine other than the backup's
     own.
     """

@@ -118,7 +118,7 @@ def _enrol_embedded(server: Server, home: Path) -> None:
         with contextlib.suppress(Conflict):
             nodes.admit(server.app, who, name)
             return
-    raise Conflict("the names of the embedded node are taken; remove nodes that are gone")
+    raise Conflict("the names of the embedded node are taken; remove nodes that no longer exist")
 
 
 def _first_destination(server: Server, folder: Path) -> None:

@@ -28,10 +28,10 @@ _ASKED = 30  # items that a question lists; a dry run lists all items that the s
 
 
 def agreed(client: Client, consent: Consent, *acts: Act) -> bool:
-    """Whether to carry out the requests of some `act`s; asks with the list of their removals.
+    """Whether to carry out the requests `acts`; asks the user, with the list of the removals.
 
-    False after a dry run.  Raises Malformed for a no and without a terminal, and the errors of the
-    requests.  Requests that remove nothing need no answer.
+    False after a dry run.  Raises Malformed for the answer no and without a terminal, and the
+    errors of the requests.  Requests that remove nothing need no answer.
     """
     if consent.yes and not consent.dry_run:
         return True

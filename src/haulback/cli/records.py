@@ -36,8 +36,8 @@ NO_QUESTION = Consent(yes=True)  # a change of these records removes no backups
 def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = False) -> App:
     """Build the commands of a record type; `members` are extra columns of its list.
 
-    `adds`: the type has an `add` command with `member=value` words.  `asks`: a change may remove
-    rules or backups, so the command asks.
+    `adds` is true if the type has an `add` command with `member=value` words.  `asks` is true if a
+    change may remove rules or backups, so the command asks.
     """
     app = App(name=name)
 

@@ -61,7 +61,7 @@ def chargeback(
     *,
     by: Annotated[str, Parameter(help="Group of the sums.")] = "project",
     transfer: Annotated[
-        bool, Parameter(negative="", help="Bytes read of machines, not sizes of backups.")
+        bool, Parameter(negative="", help="Bytes read from machines, not sizes of backups.")
     ] = False,
     since: Since = "",
     until: Until = "",

@@ -13,7 +13,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
-from haulback.client.calls import Narrowed
+from haulback.client.calls import ListFilters
 from haulback.client.client import Client
 from haulback.contract.snapshot import SnapshotRequest
 from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest
@@ -40,9 +40,7 @@ def create(
         str, Parameter(help="Snapshot rule whose retention counts: name, guid or its beginning.")
     ] = "",
     description: Annotated[str, Parameter(help="Description of the snapshot.")] = "",
-    vm: Annotated[
-        bool, Parameter(help="Take a task of the kind VM_SNAPSHOT, which portals submit.")
-    ] = False,
+    vm: Annotated[bool, Parameter(help="Submit by the path VM_SNAPSHOT, as portals do.")] = False,
     how: SubmitOptions = USUAL,
 ) -> None:
     """Take snapshots of machines; --rule sets their retention.
@@ -64,7 +62,7 @@ def create(
 def list_snapshots(machine: MachineWord = "", *, size: Rows = 50, output: Output = "table") -> None:
     """List the newest snapshots, of all machines or of one."""
     client = connect()
-    query: Narrowed = {"size": size}
+    query: ListFilters = {"size": size}
     if machine:
         query["protected_entity"] = client.machines.find(machine).guid
     show(client.snapshots.page(**query).rows, _SNAPSHOTS, output)

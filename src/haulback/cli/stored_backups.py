@@ -16,7 +16,8 @@ _LS = "`haulback repository ls` lists the backups"
 
 
 def backup_named(repository: Repository, word: str) -> Manifest:
-    """The backup of a guid, of six or more of its first characters, or the newest of a machine.
+    """The backup that a guid or its first six or more characters name, or the newest backup of a
+    machine.
 
     `web` and `latest:web` name the newest backup of that machine, `latest` the newest of all
     machines.  Raises NotFound, Malformed with the candidates, and Damaged.

@@ -78,7 +78,9 @@ def dry_run() -> Iterator[None]:
 
 
 class Api:
-    """Connection to the server at `url`, authenticated with `token`. Threads may share it."""
+    """Connection to the server at `url`, authenticated with `token`. Threads may share a
+    connection.
+    """
 
     def __init__(
         self,
@@ -178,13 +180,13 @@ class Api:
         self,
         path: str,
         body: object,
-        told: Callable[[Mapping[str, str]], object] = len,
+        on_headers: Callable[[Mapping[str, str]], object] = len,
         query: Query = None,
     ) -> Iterator[bytes]:
         """POST `body` as JSON and yield the response body in pieces as they arrive.
 
-        `told` is called with the response headers before the first piece. Raises the error that the
-        server reports, or Unavailable when the connection breaks.
+        `on_headers` is called with the response headers before the first piece. Raises the error
+        that the server reports, or Unavailable when the connection breaks.
         """
         sent = {**self._headers(0), "content-type": "application/json"}
         content = msgspec.json.encode(body)
@@ -195,7 +197,7 @@ class Api:
                 if answer.status_code >= 400:
                     answer.read()
                     raise _error(answer)
-                told(answer.headers)
+                on_headers(answer.headers)
                 yield from answer.iter_bytes()
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url} stopped responding: {error}") from None

@@ -36,7 +36,7 @@ class Listed(TypedDict, total=False):
     project_uuid: str
 
 
-class Narrowed(Listed, total=False):
+class ListFilters(Listed, total=False):
     """Filters of lists other than the task list: guids, names, statuses, epoch ms, bytes."""
 
     hypervisor: str
@@ -160,11 +160,11 @@ class ReadableCollection(Generic[T]):
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[T]:
+    def page(self, page: int = 0, **query: Unpack[ListFilters]) -> Page[T]:
         """Fetch one page of 50 rows with the total; pages count from 0."""
         return self._calls.page(self.kind, self.path, {"page": page, "size": 50, **query})
 
-    def all(self, **query: Unpack[Narrowed]) -> Iterator[T]:
+    def all(self, **query: Unpack[ListFilters]) -> Iterator[T]:
         """Yield every record, fetched page by page."""
         return self._calls.each(self.kind, self.path, {**query})
 
@@ -249,8 +249,8 @@ class UuidCollection(ReadableCollection[T]):
     """Records that also have a uuid on their platform, by which `find` finds them."""
 
     def find(self, wanted: str) -> T:
-        """Fetch the record with this guid or uuid, this beginning of one (six or more), or this
-        name.
+        """Fetch the record with this guid, uuid or name, or with a guid that begins with `wanted`
+        (at least six characters).
 
         Raises NotFound, or Malformed with the candidates if several records fit.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from haulback.client.calls import Calls, Narrowed, Page
+from haulback.client.calls import Calls, ListFilters, Page
 from haulback.contract.protect import Protecting, ProtectRequest
 from haulback.contract.protection import MachineProtection, ProtectionCounts
 
@@ -24,7 +24,7 @@ class ProtectionStates:
         return self._calls.one(ProtectionCounts, "GET", "/protection")
 
     def machines(
-        self, states: list[str] | None = None, page: int = 0, **query: Unpack[Narrowed]
+        self, states: list[str] | None = None, page: int = 0, **query: Unpack[ListFilters]
     ) -> Page[MachineProtection]:
         """Fetch one page of 50 machines in some or all states, ordered by name."""
         sent = {"page": page, "size": 50, "protection": states or [], **query}

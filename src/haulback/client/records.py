@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar, Unpack
 
-from haulback.client.calls import Calls, Collection, Narrowed, Page
+from haulback.client.calls import Calls, Collection, ListFilters, Page
 from haulback.contract.credentials import Credential
 from haulback.contract.mailing_lists import MailingList
 from haulback.contract.managers import ManagedRecord, Manager, Storage
@@ -47,13 +47,13 @@ class RecordCollection(Collection[ClientRecord[T]]):
         super().__init__(calls)
         self.path, self.struct = path, struct
 
-    def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[ClientRecord[T]]:
+    def page(self, page: int = 0, **query: Unpack[ListFilters]) -> Page[ClientRecord[T]]:
         """Fetch one page of 50 records with the total; pages count from 0."""
         sent = {"page": page, "size": 50, **query}
         found = self._calls.page(JsonObject, self.path, sent)
         return Page([self._kept(one) for one in found.rows], found.total)
 
-    def all(self, **query: Unpack[Narrowed]) -> Iterator[ClientRecord[T]]:
+    def all(self, **query: Unpack[ListFilters]) -> Iterator[ClientRecord[T]]:
         """Yield every record, fetched page by page."""
         return map(self._kept, self._calls.each(JsonObject, self.path, {**query}))
 

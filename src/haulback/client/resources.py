@@ -15,7 +15,7 @@ from haulback.client.archive import followed
 from haulback.client.calls import (
     Collection,
     DatedCollection,
-    Narrowed,
+    ListFilters,
     Page,
     PerishableCollection,
     UuidCollection,
@@ -205,12 +205,12 @@ class Backups(DatedCollection[BackupRecord]):
         path = "/retention/mark-backups/preview"
         return self._calls.one(list[MarkPreview], "POST", path, body)
 
-    def locations(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Location]:
+    def locations(self, page: int = 0, **query: Unpack[ListFilters]) -> Page[Location]:
         """Fetch one page of 50 backup locations; pages count from 0."""
         sent = {"page": page, "size": 50, **query}
         return self._calls.page(Location, "/backup-locations", sent)
 
-    def all_locations(self, **query: Unpack[Narrowed]) -> Iterator[Location]:
+    def all_locations(self, **query: Unpack[ListFilters]) -> Iterator[Location]:
         """Yield every backup location, fetched page by page."""
         return self._calls.each(Location, "/backup-locations", {**query})
 
@@ -334,11 +334,11 @@ class Mounts(DatedCollection[MountedBackup]):
         paths: Iterable[str],
         *,
         archive: bool = False,
-        told: Callable[[Mapping[str, str]], object] = len,
+        on_headers: Callable[[Mapping[str, str]], object] = len,
     ) -> Iterator[bytes]:
         """Download one file unchanged, or a tar of several files or a folder.
 
-        `archive` asks for a tar in any case. `told` is called with the response headers;
+        `archive` asks for a tar in any case. `on_headers` is called with the response headers;
         content-type names the form of the response. Raises Unavailable for a truncated download. A
         tar with unreadable files is delivered to its end; then Incomplete is raised with the
         `files` (`path` and `reason` each).
@@ -348,7 +348,7 @@ class Mounts(DatedCollection[MountedBackup]):
         headers: dict[str, str] = {}
         parts = self._calls.api.stream(path, body, headers.update)
         first = next(parts, b"")
-        told(headers)
+        on_headers(headers)
         whole = chain([first], parts)
         is_tar = headers.get("content-type", "").startswith("application/x-tar")
         yield from followed(whole) if is_tar else _single(whole)

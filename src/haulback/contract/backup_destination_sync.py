@@ -12,8 +12,9 @@ class WantedCopy(msgspec.Struct, omit_defaults=True):
     """A copy to make: `backup` is its guid on the destination, `source` the guid of the backup to
     copy.
 
-    `older` is an older backup of the machine on the destination.  `heals`: the copy exists but
-    lacks data, which the source supplies.  A store that keeps locks keeps the copy for `lock` ms.
+    `older` is an older backup of the machine on the destination.  `heals` is true if the copy
+    exists but lacks data, which the source supplies.  A store that keeps locks keeps the copy for
+    `lock` ms.
     """
 
     backup: str
@@ -29,7 +30,7 @@ class DestinationSyncOrder(msgspec.Struct):
     Without a `source` the node reads the catalogue of `destination` for the server `reader`, which
     becomes the owner if `takeOver` is set; `revoked` says that the deleting credential of the old
     owner was revoked.  `rate` limits the copying in bytes per second.  The key of the destination
-    `family` opens the destination as well, or will after the task.
+    `family` also opens this destination, at the latest after the task.
     """
 
     destination: BackupDestination
@@ -45,7 +46,7 @@ class DestinationSyncOrder(msgspec.Struct):
 class CopiedBackup(msgspec.Struct, omit_defaults=True):
     """A finished copy; `stored` in bytes, `parent` is the parent backup on the target destination.
 
-    `lacks`: the copy still lacks data that no location supplies.
+    `lacks` is true if the copy still lacks data that no location supplies.
     """
 
     backup: Guid

@@ -59,8 +59,8 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
 class MarkPreview(Location, omit_defaults=True, kw_only=True):
     """A location with the hint that a request would set, and with its present hint.
 
-    `toBeRemoved`: the next clean-up of the destination would remove the backup; `reason` is why
-    this clean-up keeps or removes the backup.
+    `toBeRemoved` is true if the next clean-up of the destination would remove the backup; `reason`
+    is why this clean-up keeps or removes the backup.
     """
 
     previousHint: Label

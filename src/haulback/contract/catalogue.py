@@ -18,7 +18,7 @@ FOUND = 200  # backups in a page that a node sends, at most
 
 
 class CatalogueItem(msgspec.Struct, omit_defaults=True):
-    """The facts about a backup or an entity (see `kind`); `gone`: the object was removed."""
+    """Facts about a backup or an entity (see `kind`); `gone` is true if the object was removed."""
 
     kind: str
     guid: str
@@ -46,9 +46,10 @@ class FoundDisk(msgspec.Struct):
 class FoundBackup(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A backup on a destination as its manifest describes it, with the facts of the extracts.
 
-    `isHere` false: an extract names the backup, and its manifest is not there.  `facts` describe
-    the backup, `about` describes its entity; both are empty if no extract has facts. `damaged`: the
-    manifest does not open, or its STORE failed for good and its data is missing.
+    `isHere` is false if an extract names the backup, but its manifest is not there.  `facts`
+    describe the backup, `about` describes its entity; both are empty if no extract has facts.
+    `damaged` is true if the manifest does not open, or its STORE failed for good and its data is
+    missing.
     """
 
     guid: Guid
@@ -91,7 +92,7 @@ class AttachedDestination(NewDestination, kw_only=True):
     """Request to attach an initialised destination, with one of its keys.
 
     `keyFile` is the content of the key file (64 hex digits), `kit` the text of the recovery kit.
-    Without `takeOver` the destination is read-only.  `oldCredentialRevoked`: the deleting
+    Without `takeOver` the destination is read-only.  `oldCredentialRevoked` is true if the deleting
     credential of the old owner was revoked, so that the new owner may delete at once.
     """
 

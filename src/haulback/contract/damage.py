@@ -43,9 +43,9 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
     `losses` are backups that lack data, `unreadable` backups with an unreadable manifest, `missing`
     backups that are not stored.  `objects` are stored objects that are damaged now.  `unreliable`
     is the reason why no damage was recorded although many reads failed.  `findings` describe
-    damaged small objects.  `complete`: the task read all backups, so every backup not named here is
-    intact.  `found` (epoch ms, the server's clock) is the time of the finding, for reports that are
-    sent later; 0: now.
+    damaged small objects.  `complete` is true if the task read all backups, so every backup not
+    named here is intact.  `found` (epoch ms, the server's clock) is the time of the finding, for
+    reports that are sent later; 0: now.
     """
 
     destination: Guid
@@ -59,7 +59,7 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
     found: Bytes = 0
 
 
-MOST_REPORTS = 50  # of a task or mount
+MOST_REPORTS = 50  # most reports of a task or mount
 Reports = Annotated[list[DamageReport], msgspec.Meta(max_length=MOST_REPORTS)]
 
 

@@ -9,10 +9,10 @@ from haulback.wire import JsonObject, Ref
 
 
 class MovedDestination(msgspec.Struct, kw_only=True):
-    """The new place of a destination whose repository was moved there.
+    """The new location of a destination whose repository was moved there.
 
     `settings` are the settings that change by name; a request may give each beside the others, like
-    `path`.  `node`, `nodes` or `allNodes` name the nodes that reach the new place.
+    `path`.  `node`, `nodes` or `allNodes` name the nodes that reach the new location.
     """
 
     settings: JsonObject | None = None

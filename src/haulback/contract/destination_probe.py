@@ -18,13 +18,15 @@ class EnforcedBy(Enum):
 class StoreProbe(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The results of a probe of a store; the initialisation and each connectivity test run a probe.
 
-    `time` is the end of the last probe, epoch ms.  `exclusiveCreate`: a create under an existing
-    name is refused; `winners`: creates that succeeded of `creates` at once.  `ranges`,
-    `listsWrites` and `multipart`: parts of objects read right, a list shows the last write, an
-    upload in parts creates an object once.  `links`: a hard link refuses an existing name.
-    `clockOffset`: ms by which the store's clock is ahead of the node's.  `mayReplace` and
-    `mayDelete` are rights of the credentials that add objects.  None: not probed, or not known.
-    `appendOnly` and `immutable` name the party that enforces the guarantee.
+    `time` is the end of the last probe, epoch ms.  `exclusiveCreate` is true if a create under an
+    existing name is refused; `winners` is the number of the simultaneous `creates` of one name that
+    succeeded.  `ranges` is true if reading a part of an object returns the right bytes,
+    `listsWrites` if a list shows the last write, `multipart` if an upload in parts creates an
+    object exactly once.  `links` is true if a hard link under an existing name is refused.
+    `clockOffset` is the number of ms by which the store's clock is ahead of the node's.
+    `mayReplace` and `mayDelete` are rights of the credentials that add objects.  None stands for a
+    result that was not probed or is not known. `appendOnly` and `immutable` name the party that
+    enforces the guarantee.
     """
 
     time: int

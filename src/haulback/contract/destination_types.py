@@ -42,7 +42,7 @@ AccessKey = Annotated[
               description="a key of the store: printable ASCII without spaces",
               extra={_SECRET: True})
 ]  # fmt: skip
-"""A secret that a request carries in its head."""
+"""A secret that a request carries in its header."""
 DeletingSecret = Annotated[
     str, Meta(pattern=r"^[!-~]+$", max_length=4096,
               description="a secret that may delete: printable ASCII without spaces",
@@ -83,7 +83,7 @@ Timetable = Annotated[
 """Bytes a second with K, M or G (1024-based), from each local time of the node on."""
 USUAL_DELAY = -1.0  # the default of `listingDelay`: the usual delay of the kind of store
 SHARED_DELAY = 120.0  # seconds; NFS and SMB clients keep directories for 60 s by default
-_UNDOCUMENTED_DELAY = 120.0  # seconds, of stores that may not promise lists without delay
+_UNDOCUMENTED_DELAY = 120.0  # seconds, for stores that do not guarantee lists without delay
 Share = Annotated[
     Literal["LOCAL", "NFS", "SMB", "OTHER"],
     Meta(description="LOCAL, NFS, SMB or OTHER", extra={_TUNABLE: True}),
@@ -97,10 +97,11 @@ ListingDelay = Annotated[
 class Capabilities(NamedTuple):
     """Abilities of a store.
 
-    `local_path`: objects are files of this machine.  `exclusive_create`: of several creates of one
-    name exactly one succeeds.  `listing_delay`: seconds until a list shows a write or a deletion,
-    None if unknown; a setting `listingDelay` of the type overrides it. `object_lock`: the store
-    itself keeps objects for a time.  `usage`: total and free bytes.
+    `local_path` is true if objects are files of this machine.  `exclusive_create` is true if
+    exactly one of several creates of one name succeeds.  `listing_delay` is the number of seconds
+    until a list shows a write or a deletion, None if unknown; a setting `listingDelay` of the type
+    overrides this number. `object_lock` is true if the store itself keeps objects for a time.
+    `usage` is true if the store reports total and free bytes.
     """
 
     local_path: bool = False
@@ -346,8 +347,8 @@ class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class DestinationType(NamedTuple):
     """A type: its name in the API, the module of its driver, its settings and capabilities.
 
-    `one_of` are secrets of which a destination needs one.  The settings `pair` are given both or
-    not at all, and of the settings `apart` at most one.
+    `one_of` are secrets of which a destination needs one.  A destination has both settings `pair`
+    or neither, and at most one of the settings `apart`.
     """
 
     name: str
@@ -386,12 +387,13 @@ TYPES = (
 class Setting(NamedTuple):
     """A setting of a type: its name, its form with limits, and words for messages.
 
-    `is_path`: the value is the path of a folder or a file. `is_secret`: the value is write-only;
-    `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
-    does not change where the backups are.  `is_place`: two destinations of the type whose values of
-    all such settings are equal are at one place.  `has_lines`: the value may have several lines.
-    `has_times`: the value may be `time,rate` texts with spaces between; a time occurs once.
-    `default` is the value of an absent setting, None for a required one.
+    `is_path` is true if the value is the path of a folder or a file. `is_secret` is true if the
+    value is write-only; `is_deleting` is true if the secret is for tasks that may delete.
+    `is_tunable` is true if a change of the value does not change where the backups are.  `is_place`
+    is true if the setting determines the location: two destinations of a type with equal values of all such
+    settings are at one location. `has_lines` is true if the value may have several lines.
+    `has_times` is true if the value may be a list of `time,rate` texts, separated by spaces, each
+    time only once. `default` is the value of an absent setting, None for a required one.
     """
 
     name: str

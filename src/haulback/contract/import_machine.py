@@ -121,5 +121,5 @@ class ImportResult(msgspec.Struct):
 
 
 def taken_name(asked: str, name: str, where: str) -> str:
-    """The sentence about a machine that got another name than the requested one."""
+    """The sentence about a machine whose name differs from the requested name."""
     return f"the name {asked} is taken on {where}: the restored machine is called {name}"

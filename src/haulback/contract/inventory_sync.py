@@ -12,7 +12,7 @@ from haulback.wire import Amount, Name, Ref, Word
 
 
 class Sources(msgspec.Struct, kw_only=True):
-    """Members of both requests, in addition to hypervisors."""
+    """Members of both inventory requests, besides the hypervisors."""
 
     hypervisorManagers: list[Ref] | None = None
     storageProviders: list[Ref] | None = None
@@ -30,7 +30,7 @@ class InventorySyncRequest(Sources, kw_only=True):
 
 
 class Candidate(msgspec.Struct):
-    """A hypervisor of the wizard: a known hypervisor, or a new hypervisor that is saved if its scan
+    """A hypervisor in a request: a known hypervisor, or a new hypervisor that is saved if its scan
     succeeds.
     """
 

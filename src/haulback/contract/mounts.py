@@ -28,7 +28,7 @@ class PathRequest(msgspec.Struct):
 
 
 class PathsRequest(msgspec.Struct):
-    """Files and folders to download; `archive`: as a tar, even for one file."""
+    """Files and folders to download; with `archive` as a tar, even for one file."""
 
     paths: list[str]
     archive: bool = False
@@ -60,9 +60,9 @@ class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
 class BackupFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A file system of a backup; size in bytes.
 
-    `readable`: the root folder was opened.  `reason` says why the file system cannot be read, or is
-    a warning.  `features` are the notable features that the superblock names, such as encrypt or
-    casefold.
+    `readable` is true if the root folder was opened.  `reason` says why the file system cannot be
+    read, or is a warning.  `features` are the notable features that the superblock names, such as
+    encrypt or casefold.
     """
 
     guid: str
@@ -138,7 +138,7 @@ class FileDetails(FileRow, omit_defaults=True, kw_only=True):
     """A directory entry that was opened and read.
 
     `contents` is NOT_TRIED only if reading took too long.  `stored` is the size of a file without
-    its holes in bytes, `read` the number of them that were read; files with the same `inode` and
+    its holes in bytes, `read` the number of bytes that were read; files with the same `inode` and
     more than one of `links` are hard links.  `attributes` are names of extended attributes,
     `missing` is the reason why some cannot be delivered; access lists are written in the form of
     getfacl.  `features` are features of the file, such as its compression.

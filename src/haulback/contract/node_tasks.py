@@ -53,7 +53,7 @@ class UpdateTaskProgressRequest(msgspec.Struct):
 
 
 class UpdateCbtTaskRequest(msgspec.Struct):
-    """The checkpoint of a task; `guid` and `taskGuid` name the task too."""
+    """The checkpoint of a task; a request names the task by `task`, `guid` or `taskGuid`."""
 
     cbtId: str
     task: Ref | None = None
@@ -62,7 +62,9 @@ class UpdateCbtTaskRequest(msgspec.Struct):
 
 
 class UpdateIncSnapRequired(msgspec.Struct):
-    """The need of a platform snapshot after the export; `guid` and `taskGuid` name the task too."""
+    """Whether the export must leave a snapshot on the platform; a request names the task by `task`,
+    `guid` or `taskGuid`.
+    """
 
     incSnapRequired: bool
     task: Ref | None = None

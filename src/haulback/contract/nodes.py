@@ -129,7 +129,7 @@ class PendingRequest(msgspec.Struct):
 
 
 class AnswerPiece(msgspec.Struct):
-    """A piece of an answer; `error` ends it, in JSON as the API shows errors."""
+    """A piece of an answer; `error` ends the answer, in JSON as the API shows errors."""
 
     number: int
     body: bytes

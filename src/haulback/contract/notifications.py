@@ -139,8 +139,8 @@ class MailAttachment(msgspec.Struct, kw_only=True):
 class Message(msgspec.Struct, kw_only=True):
     """A message that reports no event, such as a report or a test.
 
-    `recipients` of a mail; empty: the recipients of the channel.  `once`: a failed attempt is not
-    repeated.
+    `recipients` of a mail; empty: the recipients of the channel.  With `once` a failed attempt is
+    not repeated.
     """
 
     title: str

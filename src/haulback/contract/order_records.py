@@ -47,7 +47,7 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     results of the probe of its store; spaces are bytes, as a node last reported them. `may_delete`
     grants
     deletion to one task's order: other tasks can only add objects.  `owner` is the owner that the
-    server knows; in the order of a task that writes the server itself.
+    server knows; in the order of a task that writes, `owner` is the server itself.
     """
 
     guid: str

@@ -33,6 +33,6 @@ ABOUT: Final[Mapping[ProjectAccess, str]] = {
     "404.",
     _P.CHANGE: "Records of no project are 403, those of other projects 404; a new record "
     "belongs to the caller's project.",
-    _P.WHOLE: "Acts on a shared object or on all projects: 403 for every narrowed caller.",
+    _P.WHOLE: "Acts on a shared object or on all projects: 403 for every restricted caller.",
     _P.NODE: "For nodes only: the tasks that a node runs, has run or may start.",
 }

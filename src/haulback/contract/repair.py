@@ -12,7 +12,7 @@ from haulback.wire import Amount, Ref
 class RepairRequest(msgspec.Struct):
     """Destinations to repair; without `apply` the log lists the actions and nothing is changed.
 
-    `believe`: a user confirms that an unusually large part really is damaged.
+    With `believe` a user confirms that an unusually large part really is damaged.
     """
 
     backupDestinations: list[Ref]
@@ -26,7 +26,7 @@ class RepairRequest(msgspec.Struct):
 class RepairOrder(msgspec.Struct):
     """The destination to repair; the order grants deletion if the repair is applied.
 
-    The key of the destination `family` opens the repository as well, or will after the repair.
+    The key of the destination `family` also opens the repository, at the latest after the repair.
     """
 
     destination: BackupDestination

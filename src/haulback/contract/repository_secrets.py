@@ -1,6 +1,6 @@
 """Secrets that open a repository, as the server seals them and nodes receive them.
 
-A key file is stored as its 32 bytes; the text of a recovery kit or a passphrase follows a head.
+A key file is stored as its 32 bytes; the text of a recovery kit or a passphrase follows a prefix.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from haulback.contract.catalogue import AttachedDestination
 from haulback.errors import Malformed
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-_LONGEST = 4096  # characters of a kit or a passphrase
+_LONGEST = 4096  # maximum length of a kit or a passphrase, in characters
 
 
 class SecretKind(Enum):
@@ -24,7 +24,8 @@ class SecretKind(Enum):
     PASSPHRASE = "PASSPHRASE"
 
 
-# Heads of the sealed bytes; the 32 random bytes of a key file practically never begin like a head.
+# Prefixes of the sealed bytes; the 32 random bytes of a key file practically never begin with a
+# prefix.
 _HEADS = {
     SecretKind.KIT: b"haulback recovery kit\0",
     SecretKind.PASSPHRASE: b"haulback passphrase\0",

@@ -33,8 +33,8 @@ class RestoreRequest(msgspec.Struct):
 class RestoreOrder(msgspec.Struct):
     """The backup to read; without a `path` the data is only checked.  `skip` are names of disks.
 
-    `pointer`: the next task reads directly from the repository, so that only the manifest is
-    checked here. `files` are the disks of the backup: name, size in bytes, format.  `others` are
+    `pointer` is true if the next task reads directly from the repository, so that only the manifest
+    is checked here. `files` are the disks of the backup: name, size in bytes, format.  `others` are
     other locations of the backup, which supply data that this location cannot deliver.
     """
 

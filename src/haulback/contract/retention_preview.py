@@ -52,8 +52,8 @@ class RetentionPreview(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     `stay` and `go` are numbers of backups.  `sizeReturned` is the estimated space that is freed:
     the bytes that the removed backups added to their destinations, without data that other backups
-    share. `waits`: the retention removes nothing before a confirmation.  `after` continues a long
-    preview.
+    share. `waits` is true if the retention removes nothing before a confirmation.  `after`
+    continues a long preview.
     """
 
     rule: Named

@@ -70,8 +70,8 @@ class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
     """All details of a task.
 
     `protectedEntities` and `instanceUuids` (their uuids on the hypervisor) are the machines that a
-    SCOPED_INVENTORY_SYNC scans.  `cancelling`: the node has not finished its clean-up.  The
-    last three come with `extended=true`.
+    SCOPED_INVENTORY_SYNC scans.  `cancelling` is true if the node has not finished its clean-up.
+    The last three come with `extended=true`.
     """
 
     creationTime: int

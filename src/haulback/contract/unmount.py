@@ -18,7 +18,7 @@ class UnmountRequest(msgspec.Struct, kw_only=True):
 
 
 class UnmountOrder(msgspec.Struct):
-    """The mount to end, and the hypervisor of a machine that may run from it."""
+    """The mount to end, and the hypervisor of a machine that may run from the mount."""
 
     mount: str
     hypervisor: Hypervisor | None = None

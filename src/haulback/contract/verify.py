@@ -28,8 +28,8 @@ class VerifyRequest(msgspec.Struct):
 class VerifyOrder(msgspec.Struct):
     """The packs to read: packs after `cursor` (hex), up to `bytes` and `seconds`.
 
-    `days`: the task reads a share of the data, such that all data is read within this number of
-    days. `looked`: the task reads the maps of backups from the backup after this guid.
+    With `days` the task reads a share of the data, such that all data is read within this number of
+    days. With `looked` the task reads the maps of backups from the backup after this guid.
     """
 
     destination: BackupDestination

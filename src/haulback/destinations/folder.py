@@ -46,9 +46,8 @@ class Folder:
 
     `root` must exist: a missing mount must not look like an empty destination. `owner` is the
     attempt that writes here; its name prefixes the temporary files, so that `sweep` can tell them
-    apart. `is_share`: other hosts change the folder, and this host may cache old states of the
-    folder.
-    Raises Unavailable when `root` is no folder.
+    apart. `is_share` is true if other hosts change the folder, and this host may cache old states
+    of the folder. Raises Unavailable when `root` is no folder.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class Folder:
             return _item(name, status)
 
     def _status(self, path: Path) -> os.stat_result:
-        """Status of a file; on a share the file is opened, which asks the file server."""
+        """Status of a file; on a share the file is opened, so that the server is asked."""
         if not self._is_share:
             return path.stat()
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,8 +1,9 @@
 """Read-ahead on a remote store: one request reads adjacent parts of an object before they are
 needed.
 
-A restore and a verification read the groups of a pack nearly in order, each about 1 MiB; a request
-costs as much as its bytes.  Random reads, such as those of a mount, are not enlarged.
+A restore and a verification read the groups of a pack nearly in order, each about 1 MiB; at this
+size the overhead of a request is as large as the transfer.  Random reads, such as those of a mount,
+are not enlarged.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from haulback.destinations.protocol import Item, ObjectStore, list_many
 from haulback.errors import HaulbackError
 
 _AHEAD = 4 << 20  # bytes of a request that reads ahead; with `_BLOCKS` it limits the memory
-_BLOCKS = 6  # blocks kept: two objects in turn, each with the present, the next and the last block
+_BLOCKS = 6  # blocks kept: enough for two objects that are read in turn, each with three blocks
 # Bytes between two reads that still count as consecutive, as one group may be left out.
 _GAP = 1 << 20
-_ROW = 3  # reads in a row, because two adjacent reads are often random
+_ROW = 3  # consecutive reads before read-ahead begins, because two are often adjacent by chance
 _NAMES = 64  # objects whose size and last read are remembered
 _THREADS = 3
 
@@ -56,7 +57,7 @@ class ReadAhead(PassThrough):
         self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._pool: ThreadPoolExecutor | None = None
-        # guards all of these; the store is not read while it is held
+        # guards all members above; no thread reads the store while it holds the lock
         self._lock = Lock()
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -103,7 +104,7 @@ class ReadAhead(PassThrough):
                 at = block.end
             blocks[0].served.add(offset)
             if is_next and at < size and self._at(name, at) is None:
-                self._begin(name, at, size)  # started before it is needed
+                self._begin(name, at, size)  # the next block, before its reader comes
             return blocks
 
     def _at(self, name: str, at: int) -> _Block | None:

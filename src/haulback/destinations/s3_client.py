@@ -25,7 +25,7 @@ _LOCATION = (
     '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
     "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
 )
-_ADDRESS = re.compile(r"([0-9.]+|\[.*\])(:[0-9]+)?")  # of IPv4 or IPv6, with a port
+_ADDRESS = re.compile(r"([0-9.]+|\[.*\])(:[0-9]+)?")  # an IPv4 or IPv6 address, with a port
 _LOOK_SECONDS = 10.0  # seconds for a request that only reads headers
 
 

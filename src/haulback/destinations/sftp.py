@@ -470,5 +470,5 @@ def _is_file(about: asyncssh.SFTPAttrs) -> bool:
 
 
 def _item(name: str, about: asyncssh.SFTPAttrs) -> Item:
-    """An object with the time of its last write, which precedes its link directly."""
+    """An object with the time of its last write, shortly before the object got its name."""
     return Item(name, about.size or 0, None if about.mtime is None else int(about.mtime) * 1000)

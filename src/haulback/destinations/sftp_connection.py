@@ -59,7 +59,7 @@ class SftpConnection:
 
     @property
     def naming(self) -> asyncio.Lock:
-        """The lock of a single writer from the look-up of a name to its use."""
+        """The lock that a writer holds from the look-up of a name until the name is used."""
         self._naming = self._naming or asyncio.Lock()
         return self._naming
 

@@ -40,9 +40,9 @@ def is_suitable(path: Path) -> bool:
 class DirectWriter:
     """Writes whole pages of a file past the page cache, several pieces at a time.
 
-    The memory of new pages of the cache costs several times their copy on virtual machines whose
-    host provides memory on first use.  No byte may be written twice, because the pieces end in any
-    order.
+    On virtual machines whose host provides memory on first use, the allocation of new cache pages
+    takes several times as long as the copy of their bytes.  No byte may be written twice, because
+    the pieces end in any order.
     """
 
     @classmethod

@@ -11,8 +11,8 @@ from haulback.drivers.source import Extent, Source
 from haulback.hypervisor_types import HypervisorType
 from haulback.wire import JsonObject
 
-# Member of a definition: names of disks whose space is allocated. The prefix keeps it apart from
-# the members of a definition that a user writes.
+# Member of a definition: names of disks whose space is allocated. The prefix distinguishes this
+# member from the members that a user writes.
 ALLOCATED = "haulback:allocated"
 
 

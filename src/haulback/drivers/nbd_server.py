@@ -282,7 +282,7 @@ def _read_chunk(
 
 
 def _is_zero(buffer: bytearray, low: int, high: int) -> bool:
-    """Whether a range is all zeros; most data shows in its first bytes that it is not."""
+    """Whether a range is all zeros; most data already has another byte near its start."""
     if any(buffer[low : min(low + 16, high)]):
         return False
     return buffer.count(0, low, high) == high - low

@@ -12,7 +12,7 @@ from haulback.durable_files import WRITTEN_AT_ONCE, translate
 from haulback.units import KIB, MIB
 
 _SYNC_EVERY = 64 * MIB  # bytes written through the page cache between two background syncs
-_LEAST_DIRECT = 64 * KIB  # bytes; a shorter write waits longer for the disk than a copy takes
+_LEAST_DIRECT = 64 * KIB  # bytes; a shorter direct write takes longer than a copy to the page cache
 
 
 class Sink(Protocol):

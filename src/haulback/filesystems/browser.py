@@ -72,7 +72,7 @@ class Browser:
     ) -> None:
         self._sources = list(sources.values())
         self._confined = SandboxClient(sources, deadline, command)
-        self._plans = FilePlans()  # of files that are read by parts, as by FUSE
+        self._plans = FilePlans()  # plans of files that FUSE reads in parts
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Entry of the sandbox by the name of version 0.1: `python -m haulback.filesystems.child`.
+"""Entry point of the sandbox under its name of version 0.1: `python -m haulback.filesystems.child`.
 
 A mount that was made before an upgrade keeps its process, which starts readers by this name and
 sends them the message tags of `records`; all names stay until no such mount can exist.

@@ -1,4 +1,6 @@
-"""The places of a file's bytes, which the sandbox names for long parts of the file at once."""
+"""Locations of a file's bytes on the disks; a request to the sandbox covers a long part of the
+file.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from haulback.errors import HaulbackError, is_away
 from haulback.filesystems.records import MOST_BYTES, MOST_WINDOW, Content, FilePiece
 from haulback.units import MIB
 
-_GROWTH = 4  # factor by which each request of a file that is read in order is longer
+_GROWTH = 4  # growth of each request of a file that is read in order
 _NEAR = MIB  # bytes that may be left out, because threads of FUSE overtake each other
-_KEPT = 4  # plans of files that are read here and there
+_KEPT = 4  # plans that are kept of files that are not read in order
 Ask = Callable[[int, int], Content]
 
 
@@ -31,10 +33,10 @@ class FilePlan:
         self._ask = ask
         self._pieces: list[FilePiece] = []
         self._starts: list[int] = []
-        self._end = 0  # of the known pieces
+        self._end = 0  # end of the known pieces
         self._window = 0  # bytes of the next request of a file that is read in order
         self._most = MOST_WINDOW  # bytes of a request; fewer after a long one has failed
-        self._lock = Lock()  # guards all; held while pieces are requested
+        self._lock = Lock()  # guards all members; held while pieces are requested
         self.size = 0
 
     def pieces(self, offset: int, count: int) -> list[FilePiece]:

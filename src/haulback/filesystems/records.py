@@ -41,7 +41,9 @@ class EntryType(StrEnum):
 
 
 class Contents(StrEnum):
-    """Whether the contents of an entry can be read; only details and reading try them."""
+    """Whether the contents of an entry can be read; only a request for details and a read test
+    this.
+    """
 
     READABLE = "READABLE"
     NOT_READABLE = "NOT_READABLE"
@@ -51,8 +53,8 @@ class Contents(StrEnum):
 class EntryHint(IntFlag):
     """Facts of an inode or a record; they show which further requests are useful."""
 
-    ATTRIBUTES = 1  # it has extended attributes, or access control lists
-    HOLES = 2  # fewer bytes are stored than its size
+    ATTRIBUTES = 1  # the file has extended attributes, or access control lists
+    HOLES = 2  # the file has holes: fewer bytes are stored than its size
     INSIDE = 4  # the contents are in the inode or the record
 
 

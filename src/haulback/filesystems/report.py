@@ -21,7 +21,7 @@ NAME: Final = "HAULBACK-UNREADABLE-FILES"
 RECORD: Final = "HAULBACK.unreadable"
 LONGEST: Final = 32768  # bytes of a line, which readers may rely on
 _PIECE = MIB
-_REASON = 2000  # characters of a reason
+_REASON = 2000  # maximum length of a reason, in characters
 
 
 class UnreadableReport:

@@ -34,7 +34,7 @@ from haulback.filesystems.records import Answer, Begin, Failed, Query
 from haulback.framing import receive, send
 from haulback.texts import printable
 
-# -S: the modules of `site` and of the packages that it starts are not needed
+# -S: the module `site`, and the packages that it imports, are not needed
 COMMAND = (sys.executable, "-P", "-S", "-m", "haulback.filesystems.sandbox_start")
 _PACKAGES = dict.fromkeys(
     str(Path(module.__file__ or "").parents[1]) for module in (haulback, msgspec)

@@ -36,7 +36,7 @@ class SparseMap:
         return result
 
     def add(self, offset: int, length: int) -> None:
-        """Add a range behind all others."""
+        """Add a range after all others."""
         if self._ends and offset - self._ends[-1] <= self._gap:
             self._ends[-1] = max(self._ends[-1], offset + length)
             return

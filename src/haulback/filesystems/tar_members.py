@@ -9,7 +9,8 @@ from typing import NamedTuple
 from haulback.filesystems.records import FileEntry, FileFacts, raw
 
 _MOST_SIZE, _MOST_ID = (1 << 33) - 1, (1 << 21) - 1  # octal fields of 12 and 8 bytes
-_NAME = 99  # bytes of a name in a header, which a folder's slash makes 100
+# Bytes of a name in a header: a field of 100 bytes, of which a folder needs one for a slash.
+_NAME = 99
 _SELINUX = b"security.selinux"
 _SPARSE = "GNUSparseFile.0"  # folder of members whose real name is in a pax record
 

@@ -47,7 +47,7 @@ class PlaceRecords(Protocol):
     def destinations(self) -> list[BackupDestination]: ...
 
     def default_destination(self) -> BackupDestination:
-        """The destination for requests that name none.  Raises Malformed if ambiguous."""
+        """The destination for requests that name no destination.  Raises Malformed if ambiguous."""
 
     def node(self, guid: str) -> Named: ...
 
@@ -154,7 +154,7 @@ class ConfigurationRecords(Protocol):
     def changeable(self, kind: str, guid: str) -> Record:
         """A record that the caller may change.
 
-        Raises NotFound; raises Forbidden for a record of all projects if the caller is narrowed.
+        Raises NotFound; raises Forbidden for a record of all projects if the caller is restricted.
         """
 
 

@@ -11,7 +11,7 @@ def disk_guid(entity: str, name: str) -> str:
 
 
 def volume_guid(owner: str, name: str) -> str:
-    """Guid of a file system of a backup or of a mounted backup; `owner` is that guid."""
+    """Guid of a file system of a backup or of a mounted backup; `owner` is the guid of either."""
     return str(uuid.uuid5(uuid.UUID(owner), f"volume/{name}"))
 
 

@@ -103,7 +103,7 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
 
 
 def check_together(kind: DestinationType, secrets: JsonMapping) -> None:
-    """Check the secrets that belong together.  Raises Malformed naming them."""
+    """Check the secrets that belong together.  Raises Malformed, naming these secrets."""
     given = {name for name, value in secrets.items() if value}
     if kind.one_of and given.isdisjoint(kind.one_of):
         names = " or ".join(f"`{name}`" for name in kind.one_of)
@@ -130,7 +130,7 @@ def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
 
 
 def host(kind: DestinationType, config: JsonMapping) -> JsonObject:
-    """The settings that tell whose folders the paths of a type name; empty for a node's own."""
+    """The settings that name host and user of the folders of a type; empty for local folders."""
     paths = [name for name, setting in settings_of(kind).items() if setting.is_path]
     told = place(kind, config).items()
     return {name: value.lower() for name, value in told if name not in paths}

@@ -55,7 +55,7 @@ class BackupChanges(Protocol):
     def copy_failed(self, copy: str, source: str, reason: str, *, cancelled: bool) -> None:
         """Set a copy from the destination `source` to FAILED.
 
-        A link repeats the copy after growing delays, at least once a day. A copy that a user
+        The server repeats the copy after growing delays, at least once a day. A copy that a user
         `cancelled` is repeated after a day.
         """
 
@@ -212,7 +212,7 @@ class MountChanges(Protocol):
         """Record the end of a mount: UNMOUNTED, or FAILED for a mount that never was mounted."""
 
     def until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
-        """Set the unmount time (epoch ms); `if_due`: only if the old time has passed."""
+        """Set the unmount time (epoch ms); with `if_due` only if the old time has passed."""
 
     def runs_from(self, mount: str, hypervisor: str, machine: str) -> None:
         """Record that a machine (uuid on its platform) runs from a mount."""

@@ -53,9 +53,9 @@ def judge(
     hypervisor.
 
     `present` are all machines recorded as present, `missed` the machines that the scan did not see,
-    `doubted` the machines that an earlier, unconfirmed scan missed.  `agrees`: this is another
-    scan, which began after the earlier scan was recorded.  The platform does not list at least
-    `unshown` of the present machines, even if the scan did not ask for them.
+    `doubted` the machines that an earlier, unconfirmed scan missed.  `agrees` is true if this is
+    another scan, which began after the earlier scan was recorded.  At least `unshown` of the
+    present machines are missing from the platform's list, even if the scan did not ask for them.
 
     The scan is accepted if it newly misses few of the machines not in doubt, and if it confirms the
     doubted machines.  A scan that is not accepted changes no machine.

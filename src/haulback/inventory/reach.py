@@ -20,14 +20,14 @@ Nodes = frozenset[str]
 
 
 def nodes_of(place: Place) -> Nodes | None:
-    """The nodes that reach a place, None for every node."""
+    """The nodes that reach a hypervisor or destination, None for every node."""
     if place.nodes:
         return frozenset(place.nodes)
     return frozenset((place.node,)) if place.node else None
 
 
 def common(places: Iterable[Place | None]) -> Nodes | None:
-    """The nodes that reach all places, None for every node."""
+    """The nodes that reach all of these hypervisors and destinations, None for every node."""
     result: Nodes | None = None
     for place in places:
         mine = nodes_of(place) if place else None
@@ -37,13 +37,15 @@ def common(places: Iterable[Place | None]) -> Nodes | None:
 
 
 def reaches(node: str, *places: Place | None) -> bool:
-    """Whether a node reaches all places."""
+    """Whether a node reaches all of these hypervisors and destinations."""
     nodes = common(places)
     return nodes is None or node in nodes
 
 
 def pin(*places: Place | None) -> str:
-    """The pin of a task that uses these places; NOWHERE if no node reaches all of them."""
+    """The pin of a task that uses these hypervisors and destinations; NOWHERE if no node reaches
+    all.
+    """
     return pin_of(common(places))
 
 
@@ -67,8 +69,8 @@ def only_node(pin: str) -> str | None:
 
 
 def missing_link(places: Iterable[Place | None], names: Mapping[str, str]) -> str:
-    """A sentence about the places that each node cannot reach; "" if a node reaches all places.
-    `names` are the names of nodes by guid.
+    """A sentence about the hypervisors and destinations that each node cannot reach; "" if a node
+    reaches all of them. `names` are the names of nodes by guid.
     """
     bound = [place for place in places if place and nodes_of(place) is not None]
     nodes = sorted(

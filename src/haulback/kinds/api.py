@@ -41,8 +41,8 @@ class Submission:
     """A submission of a kind: `POST /tasks/{path}` with a request struct, and its planner.
 
     `roles`, `projects`, `examples`, `command` and `unasked` are members of the operation
-    (`server/http/operation.py`).  `many`: the answer is a list of tasks.  `batch`: the answer names
-    accepted and refused objects beside the tasks.
+    (`server/http/operation.py`).  `many` is true if the answer is a list of tasks.  `batch` is true
+    if the answer names accepted and refused objects beside the tasks.
     """
 
     path: str
@@ -75,10 +75,10 @@ class TaskKind:
     order from the records after that change; `settle` changes records in the transaction that
     finishes the task, for every final state.  `members` are the members of the task that a node may
     set beside the results (`backupType`, `cbtId`); a node that sets another member gets a Conflict.
-    `report` lists the members of the node's report. `removes`: the task deletes backups, snapshots
-    or leftovers, which a held server must not do. `stages`: the followers need the node that ran
-    this task.  `repeatable`: after the death of a node the task may run again.  `lasting` are the
-    results that stay true when a failed task is retried.
+    `report` lists the members of the node's report. `removes` is true if the task deletes backups,
+    snapshots or leftovers, which a held server must not do. `stages` is true if the followers need
+    the node that ran this task.  `repeatable` is true if after the death of a node the task may run
+    again. `lasting` are the results that stay true when a failed task is retried.
     """
 
     type: str

@@ -79,7 +79,7 @@ KIND = TaskKind(
     settle=settle,
     report=(
         ReportMember(
-            "repository", "guid", "The guid of the repository at the new place.", needed=True
+            "repository", "guid", "The guid of the repository at the new location.", needed=True
         ),
         *SPACE,
     ),

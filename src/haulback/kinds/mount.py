@@ -142,7 +142,9 @@ KIND = TaskKind(
     settle=settle,
     members=frozenset({"taskFiles"}),
     report=(
-        ReportMember("disks", "object", "Size (bytes) of each disk that is shared, by its name."),
+        ReportMember(
+            "disks", "object", "Size (bytes) of each disk that the mount offers, by its name."
+        ),
         ReportMember("raw", "text", "The folder in which the disks are files."),
         ReportMember("portal", "text", "ADDRESS:PORT of an iSCSI target."),
         ReportMember("volumes", "array", "Each file system: name, type, size, path of its folder."),

@@ -145,7 +145,7 @@ KIND = TaskKind(
     settle=settle,
     start=start,
     report=(
-        ReportMember("removed", "texts", "Names of the snapshots that are gone now.", needed=True),
+        ReportMember("removed", "texts", "Names of the snapshots that were removed.", needed=True),
         ReportMember("released", "texts", "Names of the checkpoints that were released."),
     ),
     submissions=(
@@ -168,7 +168,7 @@ KIND = TaskKind(
             projects=ProjectAccess.OBJECTS,
             examples=[{"protectedEntities": [example.REF]}],
             command="machine release MACHINE",
-            unasked="a record of changes is given up, and no data: the next backup is a full one",
+            unasked="only a record of changes is lost, and no data: the next backup is a full one",
         ),
     ),
     removes=True,

@@ -33,7 +33,7 @@ def plan(request: UploadRequest, catalogue: Catalogue, context: Context) -> Plan
     hypervisor = _reached(entity, mount, catalogue)
     if request.node and request.node.guid != mount.node:
         known = catalogue.places.node(request.node.guid)
-        raise Malformed(f"node: {known.name} does not share this backup", field="node")
+        raise Malformed(f"node: {known.name} does not serve this mount", field="node")
     refs = {
         "backup": Named(mount.backup, mount.entity_name),
         "mountedBackup": Named(mount.guid, mount.entity_name),
@@ -111,7 +111,7 @@ def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
     platform.require(Capability.GUEST, "protectedEntity")
     if not reach.reaches(mount.node, hypervisor):
         raise Malformed(
-            f"protectedEntity: the node that shares the backup does not reach {hypervisor.name}",
+            f"protectedEntity: the node that serves the mount does not reach {hypervisor.name}",
             field="protectedEntity",
         )
     return hypervisor

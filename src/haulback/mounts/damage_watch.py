@@ -24,7 +24,7 @@ _MS = 1_000_000  # nanoseconds of a millisecond
 _LOOK_EVERY = 2.0  # seconds between two checks
 # A report reads the damaged places and the map of the backup, in the process that serves the disks.
 _REST = 60.0  # seconds between two reports of a location
-_TELL_AGAIN_MS = 600_000  # the same damage, found so much later, is a new finding
+_TELL_AGAIN_MS = 600_000  # damage that is found again after this time is a new finding
 _AFTER_ERROR = Backoff(pause=2.0, factor=2.0, longest=600.0)
 _LAST_LOOK = 5.0  # seconds that the end of a mount waits for its last check
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ class WatchedLocation(NamedTuple):
 class _Watched:
     """A location and its report; `again` is the time (s) of the next check of the location.
 
-    `is_missed`: the manifest could not be read; `is_new`: no check has read the manifest since.
+    `is_missed` is true if the manifest could not be read; `is_new` is true if no check has read the
+    manifest since.
     """
 
     place: WatchedLocation
@@ -74,7 +75,7 @@ class DamageWatch:
     ) -> None:
         self._by, self._path = f"MOUNT {mount}", path
         self._seconds, self._now_ms = seconds, now_ms
-        self._watched: dict[tuple[str, str], _Watched] = {}  # by destination and backup
+        self._watched: dict[tuple[str, str], _Watched] = {}  # keys: destination and backup
         self._is_unwritten = False  # the file lacks a report
         self._lock = Lock()  # guards the table: locations are opened by threads of readers
 
@@ -136,7 +137,7 @@ class DamageWatch:
 
     def _met(self, item: _Watched) -> DamageReport | None:
         place, now = item.place, self._now_ms()
-        place.repository.unreliable = ""  # of the previous check
+        place.repository.unreliable = ""  # the reason of the previous check
         asked = ReadBackups([place.backup], [place.backup] if item.is_missed else [])
         report = report_damage(place.destination, place.repository, asked, lambda: (self._by, now))
         return report and msgspec.structs.replace(report, found=now)

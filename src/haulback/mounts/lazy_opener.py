@@ -1,4 +1,4 @@
-"""A place that is opened once: its readers share the result, and for a while the error."""
+"""A resource that is opened once: its readers share the result, and for a while the error."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class LazyOpener(Generic[T]):
         self, open_place: Callable[[], T], seconds: Callable[[], float] = time.monotonic
     ) -> None:
         self._open, self._seconds = open_place, seconds
-        self._opened: list[T] = []  # empty until the place is open
+        self._opened: list[T] = []  # empty until the resource is open
         self._failed: HaulbackError | None = None
         self._pauses, self._again = _AGAIN.pauses(), 0.0
-        self._lock = Lock()  # held while the place is opened: other threads need the same place
+        # Held while the resource is opened, because other threads need the same resource.
+        self._lock = Lock()
 
     def __call__(self) -> T:
-        """The opened place.  Raises the error of its last opening."""
+        """The opened resource.  Raises the error of its last opening."""
         with self._lock:
             if self._opened:
                 return self._opened[0]

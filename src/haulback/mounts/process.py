@@ -39,7 +39,8 @@ def main(run_folder: Path) -> None:
         signal.signal(number, lambda *_: over.set())
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=MountSpec)
     if os.fork():
-        os._exit(0)  # the child serves; the node waits only for the parent
+        # The child process serves the disks; the node waits only for the parent process.
+        os._exit(0)
     _serve(order, run_folder, over)
 
 

@@ -16,7 +16,7 @@ _MOST_SHOWN = 1000  # attributes whose names are reported
 
 
 class Trial(NamedTuple):
-    """Outcome of opening and reading: `stored` bytes of the file, of which `read` were read."""
+    """Outcome of opening and reading a file: its stored bytes, and how many of them were read."""
 
     contents: Contents
     reason: str = ""

@@ -25,10 +25,10 @@ _AGAIN = 1.0  # seconds
 _ANSWERS_AT_ONCE = 8  # downloads and listings that a node serves at a time
 _RAW = "\\raw-"  # prefix of a name's bytes in hexadecimal
 _MOST = 10_000  # entries of one page of a listing
-_AT_ONCE = 500  # entries of a page between two looks at its bytes
+_AT_ONCE = 500  # entries of a page between two checks of its size
 _PIECE = 2 * MIB  # bytes of a piece of an answer, of which the server keeps a few
 _LONGEST_WAIT = 1.0  # seconds
-_PAGE_BYTES = 4 << 20  # after this many bytes a page ends
+_PAGE_BYTES = 4 << 20  # size at which a page ends
 _Paths = Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
 
 

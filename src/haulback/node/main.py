@@ -24,8 +24,8 @@ class NodeSettings(msgspec.Struct, kw_only=True):
     """Settings of a node process.
 
     `token` enrols the node at its first start; `trust` is the file of the server's certificate;
-    `portal` is the iSCSI listen address, ADDRESS:PORT, used while an iSCSI mount exists; `leash`:
-    the node ends when standard input ends.
+    `portal` is the iSCSI listen address, ADDRESS:PORT, used while an iSCSI mount exists; with
+    `leash` the node ends when standard input ends.
     """
 
     data: Path

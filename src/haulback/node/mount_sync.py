@@ -100,7 +100,7 @@ class MountSync(Thread):
         self._home.shares.begin(wanted)
         log.info("mount %s restarted", guid)
         if guid not in self._link.needed([guid]):
-            self._home.shares.end(guid)  # it was unmounted meanwhile
+            self._home.shares.end(guid)  # the backup was unmounted meanwhile
             raise NotFound(guid)
 
 

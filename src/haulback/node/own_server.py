@@ -18,7 +18,7 @@ from haulback.hypervisor_types import OWN_SERVER
 from haulback.inventory.own_server import FILE, FORMAT, NAME
 from haulback.node.state_dir import RESERVE
 
-_LINE = 4096  # characters of the line before the bytes
+_LINE = 4096  # maximum length of the line before the bytes, in characters
 _FRESH = "the server always sends its whole database"
 
 

@@ -23,7 +23,7 @@ class FolderRestore:
     def __init__(self, home: StateDir, path: str, task: str, attempt: str) -> None:
         self.final, self._root = _checked(home, Path(path))
         self._disk = home.disk
-        self.folder = home.room(self._root, attempt)
+        self.folder = home.restore_folder(self._root, attempt)
         self.made = self.final if _mark_of(self.final) == task else None
         if self.made:
             return

@@ -98,7 +98,7 @@ class StateDir:
         usage = shutil.disk_usage(self.folder / "staging")
         return usage.total, usage.used
 
-    def room(self, root: Path, attempt: str) -> Path:
+    def restore_folder(self, root: Path, attempt: str) -> Path:
         """Path of the hidden folder in a restore root where an attempt collects restored files."""
         return root / f".haulback-{attempt}"
 
@@ -106,13 +106,16 @@ class StateDir:
         """Names of attempts with a staging folder or a hidden folder in a restore root."""
         found = {path.name for path in (self.folder / "staging").iterdir()}
         for root in self.roots:
-            rooms = root.glob(".haulback-*") if root.is_dir() else []
-            found |= {path.name.removeprefix(".haulback-") for path in rooms}
+            folders = root.glob(".haulback-*") if root.is_dir() else []
+            found |= {path.name.removeprefix(".haulback-") for path in folders}
         return sorted(name for name in found if _ATTEMPT.fullmatch(name))
 
     def discard(self, attempt: str) -> None:
         """Delete all folders of an attempt."""
-        for path in (self.staging(attempt), *(self.room(root, attempt) for root in self.roots)):
+        for path in (
+            self.staging(attempt),
+            *(self.restore_folder(root, attempt) for root in self.roots),
+        ):
             shutil.rmtree(path, ignore_errors=True)
 
 

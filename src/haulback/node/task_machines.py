@@ -16,7 +16,7 @@ from haulback.hypervisor_types import OWN_SERVER
 
 
 def open_hypervisor(record: Hypervisor) -> MachineSource:
-    """Open the driver of a hypervisor.  Raises Malformed without such a driver on this node."""
+    """Open the driver of a hypervisor.  Raises Malformed if this node lacks the driver."""
     try:
         return registry.open_hypervisor(record.driver, record.config)
     except Malformed as error:

@@ -26,8 +26,8 @@ T = TypeVar("T")
 class TaskProgress:
     """Progress of the attempt named `attempt`.
 
-    `total` and `done` are bytes, or records if `counts_records`; `is_done`: the attempt only cleans
-    up.  The reporter reads the counters and sets the flags.
+    `total` and `done` are bytes, or records if `counts_records`; `is_done` is true if the attempt
+    only cleans up.  The reporter reads the counters and sets the flags.
     """
 
     def __init__(self, attempt: str, link: ServerClient) -> None:
@@ -99,7 +99,7 @@ class TaskProgress:
 
     def records(self) -> JsonObject:
         """The records done so far and all records; records that appeared meanwhile count too."""
-        done = self.done  # read once: the task counts on meanwhile
+        done = self.done  # read once, because the task continues to count
         return {"processedObjectCount": done, "totalObjectCount": max(done, self.total)}
 
     def _average(self) -> JsonObject:

@@ -111,7 +111,9 @@ class TaskRepositories:
 
     @contextmanager
     def _reaching(self, record: BackupDestination) -> Iterator[None]:
-        """Record a destination that does not answer, since the server counts such ends of tasks."""
+        """Record a destination that does not answer, because the server counts tasks that end in
+        this way.
+        """
         try:
             yield
         except Unavailable as error:

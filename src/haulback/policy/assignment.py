@@ -74,7 +74,7 @@ class Conditions:
 class AssigningPolicy:
     """A policy as input of the assignment; an inactive policy takes and removes no machine.
 
-    `removes_absent`: machines that are no longer present leave the policy.
+    `removes_absent` is true if machines that are no longer present leave the policy.
     """
 
     guid: str

@@ -40,8 +40,8 @@ class Breaker(NamedTuple):
 def failed(before: Breaker, now: int, reason: str, *, is_test: bool) -> Breaker:
     """The breaker after a task failed to reach its destination.
 
-    `is_test`: the task is the test of an open breaker.  Other tasks began before the breaker
-    opened, so that their failures do not count.
+    `is_test` is true if the task is the test of an open breaker.  Other tasks began before the
+    breaker opened, so that their failures do not count.
     """
     if before.is_open:
         return _waiting(before._replace(reason=reason), now) if is_test else before

@@ -22,8 +22,8 @@ class ExpectedFire(NamedTuple):
     """An expected fire; `duration` is in ms; `duration`, `fits` and `overlaps` are None without
     history.
 
-    `fits`: the last task is expected to start within the window.  `overlaps`: the fire is expected
-    to last beyond the next due time of its schedule.
+    `fits` is true if the last task is expected to start within the window.  `overlaps` is true if
+    the fire is expected to last beyond the next due time of its schedule.
     """
 
     due: Due

@@ -8,12 +8,14 @@ from functools import lru_cache
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-_LAST_MS = 253_000_000_000_000  # in the year 9987; dates end with the year 9999
+_LAST_MS = 253_000_000_000_000  # a time in 9987; dates end with 9999
 Reason = TypeVar("Reason")
 
 
 class DatedBackup(Protocol):
-    """A backup with its time (epoch ms); `counts`: good, and not marked for removal."""
+    """A backup with its time (epoch ms); `counts` is true if the backup is good and not marked for
+    removal.
+    """
 
     guid: str
     state: str

@@ -20,7 +20,9 @@ def instants(local: datetime, zone: ZoneInfo) -> list[datetime]:
 
 
 def first_instant(local: datetime, zone: ZoneInfo) -> datetime:
-    """UTC instant of `local` (naive), the first of two; a skipped time gives the end of the gap."""
+    """The UTC instant of `local` (naive): the first if there are two, the end of the gap for a
+    skipped time.
+    """
     first = local.replace(tzinfo=zone)
     if first.utcoffset() == first.replace(fold=1).utcoffset():
         return first.astimezone(UTC)  # no change of the clock is near: the usual and faster case

@@ -1,7 +1,7 @@
 """Regular expressions for names of machines, matched in a time linear in the length of the name.
 
 The engine is RE2: an expression that takes exponential time elsewhere takes linear time here.  An
-expression matches a name that begins with it, as in the vendor's product; `$` ends a name.
+expression must match the beginning of a name, as in the vendor's product; `$` ends a name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from haulback.errors import Malformed
 
-MOST, LONGEST = 100, 500  # expressions of a list, characters of an expression
+MOST, LONGEST = 100, 500  # most expressions of a list; longest expression, in characters
 _MEMORY = 1 << 20  # bytes that the engine may use for an expression
 
 
@@ -77,7 +77,8 @@ def _compiled(text: str) -> object:
     try:
         return re2.compile(text.encode(), options=options)
     except re2.error as error:
-        reason = error.args[0]  # offset in bytes, as the expression is
+        # A text, whose offset counts bytes, because the expression is given as bytes.
+        reason = error.args[0]
         raise Malformed(reason.decode(errors="replace")) from None
     except UnicodeEncodeError:
         raise Malformed("a character is not valid text") from None

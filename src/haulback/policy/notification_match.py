@@ -71,7 +71,7 @@ def state_of(event: EventRecord) -> str | None:
 def is_told(rule: RuleFilter, event: EventRecord) -> bool:
     """Whether a rule reports an event to people or programs.
 
-    The first scheduled run of a policy is reported with any end.
+    The first scheduled run of a policy is reported whatever its result.
     """
     if not _concerns(rule, event) or event.data.get("retried"):
         return False

@@ -28,8 +28,9 @@ class BackupTimetable(NamedTuple):
 class MachineCase(NamedTuple):
     """A machine to evaluate.  Times in epoch ms; `rpo` in ms, None for no limit.
 
-    `governed`: the machine has an active backup policy.  `failed`: its last ended backup has
-    failed. `pending`: a newer backup waits or runs.  `before` is the previous state.
+    `governed` is true if the machine has an active backup policy.  `failed` is true if its last
+    ended backup has failed. `pending` is true if a newer backup waits or runs.  `before` is the
+    previous state.
     """
 
     governed: bool
@@ -90,7 +91,7 @@ def _dues(timetables: Sequence[BackupTimetable], now: int, until: int) -> list[i
 
 
 def _first(table: Timetable, now: int) -> int:
-    """The first due time; a time beyond the longest look ahead where there is none."""
+    """The first due time; without a due time, the end of the period that is searched."""
     end = now + _LONGEST_MS
     return next((due.at for due in due_times(table, now, end)), end)
 

@@ -64,7 +64,8 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `keeps` are numbers of days, weeks, months and years with a good backup; `others`: the limits
     decide about backups that no keep chooses; otherwise these backups are removed.  `zone` is the
-    calendar of the keeps. `keep_last`: the last good backup of a machine that exists stays.
+    calendar of the keeps. `keep_last` is true if the last good backup of a machine that exists
+    stays.
     """
 
     full: Limits = Limits()
@@ -75,12 +76,13 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     keep_last: bool = True
 
 
-class StoredBackup(msgspec.Struct, gc=False):  # a run makes thousands, without reference cycles
+# A run makes thousands of these objects, without reference cycles.
+class StoredBackup(msgspec.Struct, gc=False):
     """A stored backup on a destination, as input of retention; times in epoch ms, sizes in bytes.
 
     `guid` is the backup.  `state` is the location's `damage.LocationStatus`, `level` the highest
     proof, `terms` the key of the terms under which the backup was made, `stored` the bytes that the
-    backup added to the destination, `in_use`: mounted, or needed by a task.
+    backup added to the destination, `in_use` is true if the backup is mounted or needed by a task.
     """
 
     destination: str
@@ -115,7 +117,7 @@ class BackupSource(NamedTuple):
     """The machine of the backups; `absent_since` (epoch ms) is the time of the first scan that
     missed the machine.
 
-    `spared_days`: days for which the last backup of an absent machine stays.
+    `spared_days` is the number of days for which the last backup of an absent machine stays.
     """
 
     present: bool
@@ -129,9 +131,11 @@ class BackupSource(NamedTuple):
 
 
 class AppliedTerms(NamedTuple):
-    """The terms that apply to a backup: one or two; the backup stays if one of them keeps it.
+    """The terms that apply to a backup: one or two sets, and the backup stays if either set keeps
+    the backup.
 
-    `is_living`: the rule of the backup exists.  `waits`: the terms await a user's confirmation.
+    `is_living` is true if the rule of the backup exists.  `waits` is true if the terms await a
+    user's confirmation.
     """
 
     terms: tuple[Terms, ...]

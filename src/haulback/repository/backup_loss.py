@@ -70,7 +70,7 @@ def assess(
     """The data loss of a backup; None when everything a restore needs is stored.
 
     Damage that is recorded, or that the repository's readers noted, counts; no data is read.
-    `meter` gets the number of disk bytes covered.  A `thorough` assessment believes the groups that
+    `meter` gets the number of disk bytes covered.  A `thorough` assessment accepts the groups that
     maps name and reads pack directories, as a restore does; otherwise a chunk that the index does
     not find counts as lost.
     """

@@ -16,8 +16,8 @@ from haulback.repository.pack import PACK_ID_BYTES, GroupLocation
 from haulback.units import MIB
 
 PlaceOf = Callable[[bytes], GroupLocation | None]
-# Bytes of a load that weigh as much as the request itself: as many as take as long, and more where
-# that would need more than a few requests.
+# Numbers of loaded bytes that count as much as one request: the first takes as long to load as a
+# request; the larger ones are used if more than a few requests would be needed.
 _REQUEST_BYTES = (4 * MIB, 16 * MIB, 64 * MIB)
 _FEW = 7
 # Groups among which every possible run is compared; the time grows with the square of the number.
@@ -26,7 +26,7 @@ _GROUP = struct.Struct(">8sI")  # a group id: its session, and its number in the
 
 
 def written_place(group: bytes) -> GroupLocation:
-    """A place that stands for the unknown place of a group: groups of one session are neighbours
+    """A substitute for the unknown place of a group: groups of one session are neighbours
     in the order in which they were written.
     """
     session, number = _GROUP.unpack(group)

@@ -64,7 +64,7 @@ def is_true(
 
 
 def _within(most: int, picks: Iterable[_Pick]) -> Iterator[_Pick]:
-    """The first picks that have `most` bytes together; a longer pick is passed over."""
+    """The first picks that have `most` bytes together; a pick that is too long is skipped."""
     for pick in picks:
         if pick.length <= most:
             most -= pick.length

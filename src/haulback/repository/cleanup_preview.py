@@ -20,9 +20,9 @@ from haulback.repository.scan import RepositoryScan, ScanExtent, scan_completing
 class CleanupPreview(NamedTuple):
     """The effect of a clean-up; `bytes` is the space that it would free.
 
-    Living data of mostly dead packs is estimated by its share of chunks.  `backups` are kept,
-    `packs` would be deleted.  `is_blind`: a part of some map cannot be read, so that nothing would
-    be deleted.
+    Live data of mostly dead packs is estimated by its share of chunks.  `backups` are kept,
+    `packs` would be deleted.  `is_blind` is true if a part of some map cannot be read, so that
+    nothing would be deleted.
     """
 
     backups: int
@@ -66,7 +66,7 @@ def _going(scanned: RepositoryScan) -> tuple[set[bytes], dict[bytes, int]]:
 
 
 def _living(mark: LiveChunks) -> Array:
-    """The stored bytes of living data in each pack of the index, by the share of its chunks."""
+    """The stored bytes of live data in each pack of the index, by the share of its chunks."""
     columns = mark.segment.columns
     share = mark.groups(mark.live) / np.maximum(mark.groups(), 1)
     return np.bincount(columns.packs_of, columns.lengths * share, len(columns.packs))

@@ -1,4 +1,4 @@
-"""Compaction: living data moves out of mostly dead packs into new packs."""
+"""Compaction: live data moves out of mostly dead packs into new packs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.writer import Writer
 
-# The smallest share of living data with which a pack is kept, and a group is copied unchanged.
+# The smallest share of live data with which a pack is kept, and a group is copied unchanged.
 # Both shares are equal, so that a pack of copied groups is kept next time.  Stored data is thus at
-# most 1.5 times the living data; in the worst case two bytes are written for each byte freed.
+# most 1.5 times the live data; in the worst case two bytes are written for each byte freed.
 _SHARE = 2 / 3
 _ROUNDING = 1e-9
 _GROUPS_AT_ONCE = 8  # groups in memory at a time
@@ -38,7 +38,7 @@ class CompactionPlan(NamedTuple):
 
 
 def plan_compaction(mark: LiveChunks) -> CompactionPlan:
-    """Decide about every group and pack of the index by its share of living chunks."""
+    """Decide about every group and pack of the index by its share of live chunks."""
     c = mark.segment.columns
     held, live = mark.groups(), mark.groups(mark.live)
     share = live / np.maximum(held, 1)
@@ -48,14 +48,14 @@ def plan_compaction(mark: LiveChunks) -> CompactionPlan:
     sparse = (live > 0) & (share < least)
     thin = plan < size * least
     if mark.damaged is not None:
-        # A damaged group without living chunks is left out: the rest of its pack moves, and the
+        # A damaged group without live chunks is left out: the rest of its pack moves, and the
         # pack is deleted.
         thin[c.packs_of[mark.damaged & (live == 0)]] = True
     return CompactionPlan(live > 0, sparse, dead, ~dead & thin)
 
 
 class Copier:
-    """Copies the living groups of mostly dead packs through `writer`."""
+    """Copies the live groups of mostly dead packs through `writer`."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Copier:
         return copied
 
     def _copy_pack(self, pack: int) -> None:
-        """Copy the living groups of a pack, a few at a time."""
+        """Copy the live groups of a pack, a few at a time."""
         c = self._mark.segment.columns
         rows = np.flatnonzero((c.packs_of == pack) & self._worth.alive)
         rows = rows[np.argsort(c.offsets[rows])]

@@ -53,7 +53,7 @@ class Config(msgspec.Struct, frozen=True):
 
 class RepositoryIdentity(NamedTuple):
     """The guid and keys of an opened repository; `problems` are damaged or missing copies of the
-    configuration.  `is_whole`: the configuration and its copy were read, and are equal.
+    configuration.  `is_whole` is true if the configuration and its copy were read, and are equal.
     """
 
     guid: str

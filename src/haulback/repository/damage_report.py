@@ -41,9 +41,9 @@ def record_findings(
     """Record the places that the repository's readers could not read, and clear these findings.
 
     `by` names the finder, `now` is the time in epoch milliseconds, `looked` the number of packs
-    read (default: all packs).  `believe`: a user confirms that this many places really are damaged.
-    Raises Unavailable when the destination does not answer, and the error of a destination that
-    takes no record.
+    read (default: all packs).  With `believe` a user confirms that this many places really are
+    damaged. Raises Unavailable when the destination does not answer, and the error of a destination
+    that takes no record.
     """
     confirmed = _confirmed(repository, looked, believe=believe)
     _record(repository, by, now, confirmed.damaged)
@@ -108,7 +108,7 @@ def second_look(repository: Repository, backups: Iterable[str]) -> tuple[list[st
     """The backups that are missing, and those whose manifest is damaged, of `backups`.
 
     A backup that was deleted on purpose is neither.  Both are empty where the identity of the
-    repository cannot be read: the store may be away.
+    repository cannot be read: the store may be unavailable.
     """
     missing, damaged = [], []
     for backup in backups:

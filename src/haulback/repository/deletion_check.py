@@ -1,4 +1,4 @@
-"""The check before a pack is deleted: each of its living chunks is read from the copy that stays.
+"""The check before a pack is deleted: each of its live chunks is read from the copy that stays.
 
 The index keeps one of two copies of a chunk, and that copy may have undiscovered damage. A clean-up
 must not delete the only good copy.
@@ -29,7 +29,7 @@ def unproved(
     pool: ThreadPoolExecutor,
     meter: Meter,
 ) -> set[bytes]:
-    """The packs with a living chunk whose copy in the index cannot be read.
+    """The packs with a live chunk whose copy in the index cannot be read.
 
     `scans` are the first scan, which marked all backups, and the last, which marked new backups.
     Groups that cannot be read are noted in the repository's findings.  `meter` gets the number of
@@ -51,10 +51,10 @@ class _Proof:
         self._read: dict[int, bool] = {}
 
     def covers(self, pack: bytes, pool: ThreadPoolExecutor) -> bool:
-        """Whether every living chunk of a pack can be read from another place."""
+        """Whether every live chunk of a pack can be read from another place."""
         chunks = self._living(pack)
         if chunks is None:
-            return False  # the pack's directory does not open: its living chunks are unknown
+            return False  # the pack's directory does not open: its live chunks are unknown
         if not chunks:
             return True
         is_known, rows = self._marks[-1].lookup(chunks)

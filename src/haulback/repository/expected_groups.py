@@ -11,13 +11,13 @@ from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.units import MIB
 
-RUN_BYTES = 12 * MIB  # of one load
+RUN_BYTES = 12 * MIB  # most bytes of one load
 GAP_BYTES = 8 * MIB  # unneeded bytes between two groups that cost less than another request
 _HELD = 24 * MIB  # loaded bytes that wait for their reader
 
 
 class _Run:
-    """Neighbours in a pack; `data` are their bytes after the first of them was needed."""
+    """Neighbouring groups of a pack; `data` holds their bytes once one group was read."""
 
     def __init__(self, first: GroupLocation, before: int) -> None:
         self.pack, self.start = first.pack, max(0, first.offset - before)
@@ -34,7 +34,9 @@ class _Run:
         return place.pack == self.pack and is_within
 
     def takes(self, place: GroupLocation) -> bool:
-        """Whether a group was added to the run: near its end, and not making it too long."""
+        """Add a group to the run; returns False for a group that is far from its end, or would make
+        the run too long.
+        """
         end = place.offset + place.length
         if place.pack != self.pack or place.offset > self.end + GAP_BYTES:
             return False
@@ -56,7 +58,7 @@ class ExpectedGroups:
         self._runs: dict[bytes, _Run] = {}
         self._before: dict[bytes, _Run] = {}
         self._loaded: list[_Run] = []
-        # guards all three; a run is loaded outside of this lock
+        # guards the three collections; a run is loaded outside of this lock
         self._lock = Lock()
 
     def announce(self, groups: Iterable[bytes], before: int = 0) -> None:

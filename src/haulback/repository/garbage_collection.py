@@ -53,9 +53,9 @@ class CleanupReport(msgspec.Struct):
     `damaged` the guids of backups that lack data, `given_up` the guids of lost backups.
     `packs_waiting` are dead packs that a running task may still use, `packs_locked` and
     `bytes_locked` count the dead packs that the store keeps under lock.  `kept_locked` are guids of
-    the order, even of lost backups, whose manifests stay because they are locked.  `held`: the
-    clean-up deleted nothing, because a part of some map cannot be read.  `usage` is the space by
-    machine before deletions.
+    the order, even of lost backups, whose manifests stay because they are locked.  `held` is true
+    if the clean-up deleted nothing, because a part of some map cannot be read.  `usage` is the
+    space by machine before deletions.
     """
 
     backups: int = 0
@@ -341,7 +341,7 @@ class _CleanUp:
         return copied, staged
 
     def _publish(self, staged: Staged) -> list[Segment]:
-        """Publish the copies, so that living data is in the index twice before the old entries are
+        """Publish the copies, so that live data is in the index twice before the old entries are
         removed.
         """
         for path in staged.packs:
@@ -379,7 +379,7 @@ class _CleanUp:
         since.
 
         While a backup lacks data, index entries of missing packs are kept: the packs may reappear,
-        and a new copy of a page replaces the old copy only under the old hint.
+        and a page that is stored again heals that backup only if its map names the old group.
         """
         whole = scanned.mark.segment
         segments = [*scanned.index.segments, *added]
@@ -454,7 +454,7 @@ class _CleanUp:
     def _packs_to_keep(
         self, packs: Set[bytes], scans: tuple[RepositoryScan, RepositoryScan]
     ) -> set[bytes]:
-        """Packs with a living chunk whose place in the index cannot be read.
+        """Packs with a live chunk whose place in the index cannot be read.
 
         The index may refer to a damaged copy that no task has read yet; the copy in this pack is
         then the only good one.

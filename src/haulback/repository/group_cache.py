@@ -1,7 +1,7 @@
 """Sealed groups that a node keeps, so that an increment need not load them from the destination.
 
-Most of them are map pages: a node that stored a backup reads its pages again for the next one.  A
-copy is the record as it is stored, encrypted and authenticated by the id of the group.
+Most of these groups are map pages: a node that stored a backup reads its pages again for the next
+one.  A copy is the record as it is stored, encrypted and authenticated by the id of the group.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from haulback.units import GIB
 
 _MOST = GIB  # bytes of all groups, the pages of several TiB of disks
 _SHARE = 4  # one backup takes at most this part of the bytes
-_UNTRIMMED = 16  # a process lists the folder once for this part of the bytes
+_UNTRIMMED = 16  # a process lists the folder each time it has written this part of the limit
 _SUFFIX = ".groups"
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class GroupCache:
     def __contains__(self, group: object) -> bool:
         if self._path is None or not isinstance(group, bytes):
             return False
-        return os.path.exists(self._file(group))  # unlike `Path.exists`, it raises no OSError
+        # This call raises no OSError, unlike `Path.exists`.
+        return os.path.exists(self._file(group))
 
     def get(self, group: bytes) -> bytes | None:
         """The record of a group, not authenticated; None without a copy."""
@@ -81,7 +82,8 @@ class GroupCache:
             self._write(group, record)
         except OSError as error:
             log.warning("the cache of groups in %s cannot be written: %s", self._path, error)
-            # A full disk needs the room of the oldest copies; it would refuse the next group, too.
+            # A full disk needs the space of the oldest copies; otherwise it would refuse the next
+            # group, too.
             self._left, self._is_writable = -1, False
             return False
         self._left -= len(record)
@@ -105,7 +107,7 @@ class GroupCache:
     def _trim_if_due(self) -> None:
         """From time to time remove the copies beyond the limit that were unused for longest.
 
-        A folder that is not there has none.
+        A missing folder has no copies.
         """
         if self._left >= 0:
             return

@@ -59,7 +59,9 @@ def halves(chunks: Sequence[bytes]) -> tuple[Array, Array]:
 
 
 def rows_of(columns: ArrayColumns, heads: Array, rests: Array) -> tuple[Array, Array]:
-    """(found mask, chunk row) for chunk ids, best ascending; one binary search for all."""
+    """Find chunk ids by one binary search; returns whether each id was found, and its row.
+    Ascending ids are found fastest.
+    """
     count = len(columns.heads)
     at = columns.heads.searchsorted(heads)
     if not count:

@@ -149,7 +149,7 @@ class IndexFolder:
         """Delete index files that an opened file replaces; needs the right to delete.
 
         If listings lag, the replacing file must be old enough for every listing, because otherwise
-        a listing might show neither.
+        a listing might show neither of the two.
         """
         old = self._names_until_horizon()
         replaced = {

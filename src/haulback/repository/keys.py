@@ -27,7 +27,8 @@ SEAL_BYTES = _NONCE_BYTES + 16  # a nonce, and the tag of AES-256-GCM
 # OWASP's 2023 minimum for Argon2id with one lane, rounded up; the upper bounds stop a hostile
 # configuration from asking for all memory.
 _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
-_SLOTS_MAX = 16  # each costs an Argon2id: bounds the time of an opening
+# Each slot costs a computation of Argon2id; the limit bounds the time of an opening.
+_SLOTS_MAX = 16
 _ENCLOSED = "server secret"
 _KIT_KEY = re.compile(r"^\s*key\s*$", re.MULTILINE | re.IGNORECASE)
 _KIT_LETTERS = 56  # base 32 of the key and its checksum
@@ -138,7 +139,9 @@ class Keys:
     def unseal_into(
         self, purpose: str, name: bytes, sealed: bytes | memoryview, target: memoryview
     ) -> memoryview:
-        """Write what `unseal` returns to the beginning of `target`.  Raises InvalidTag as it."""
+        """Write what `unseal` returns to the beginning of `target`.  Raises InvalidTag as `unseal`
+        does.
+        """
         nonce, text = memoryview(sealed)[:_NONCE_BYTES], memoryview(sealed)[_NONCE_BYTES:]
         if len(text) < SEAL_BYTES - _NONCE_BYTES:
             raise InvalidTag

@@ -42,7 +42,7 @@ class LiveChunks:
         self.sample = SpaceSample(segment)
 
     def add(self, manifest: Manifest, load: LoadPage) -> bool:
-        """Mark the chunks of a backup as living; False when some of them are missing or damaged."""
+        """Mark the chunks of a backup as live; False when some of them are missing or damaged."""
         self.sample.begin(manifest.entity, manifest.entity_name)
         found = [self._walk([d.map.root], d.map.depth, load) for d in manifest.disks]
         return all(found)
@@ -62,7 +62,7 @@ class LiveChunks:
         return counts
 
     def _walk(self, refs: Iterable[ChunkRef], depth: int, load: LoadPage) -> bool:
-        """Mark pages at `depth` and their subtrees as living; True when all of them are stored."""
+        """Mark pages at `depth` and their subtrees as live; True when all of them are stored."""
         new = [ref for ref in refs if ref != HOLE and self._is_new(ref.id)]
         whole = self._note([ref.id for ref in new], True)
         for ref in new:

@@ -13,7 +13,7 @@ from haulback.repository.pages import HOLE, ChunkRef, DiskMap, new_chunks, unpac
 
 
 class Refs(NamedTuple):
-    """References of one page, or of several pages; `are_pages`: they refer to pages."""
+    """References of one page, or of several pages; `are_pages` is true if they refer to pages."""
 
     refs: list[ChunkRef]
     are_pages: bool

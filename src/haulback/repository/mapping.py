@@ -33,7 +33,7 @@ _LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs only adjacent leaves
 class Expect(Protocol):
     """A listener for the chunks and pages that are loaded next.
 
-    `before` is the number of bytes in front of each in its pack that are needed, too.
+    `before` is the number of bytes in front of each chunk in its pack that are needed, too.
     """
 
     def __call__(self, refs: Iterable[ChunkRef], before: int = 0) -> None:

@@ -34,7 +34,7 @@ FOLDERS = tuple(_LEAVES)
 _AWAITED = ("manifests", "index")
 _PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the subfolders of `packs`
 _TOP_FILES = {"haulback.json", "haulback.copy.json"}
-# A probe leaves an object under lock, which a clean-up removes after the lock.
+# A probe leaves a locked object; a clean-up removes the object after its lock has ended.
 _TOP_FOLDERS = {*FOLDERS, "aside", ".tmp", ".probe"}
 _Items = list[Item]
 log = logging.getLogger(__name__)

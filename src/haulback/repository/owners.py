@@ -204,7 +204,7 @@ class Ownership:
         """Raise OwnerChanged as `check` does, and Conflict while a new owner may not delete yet."""
         self.check()
         if not self._may_delete:
-            self.present = self._owners.newest()  # by the list, which shows a gap of numbers, too
+            self.present = self._owners.newest()  # from a listing, which also shows missing numbers
             self._compare()
             _refuse_early(self._owners, self.present)
             self._may_delete = True

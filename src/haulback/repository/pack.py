@@ -26,7 +26,8 @@ PACK_BYTES = 64 * MIB  # target size, large enough for stores that count request
 PACK_ID_BYTES = 16
 _WRITE_OUT_BYTES = 16 * MIB  # bytes of a growing pack between two writes to the disk
 _SEALS_AHEAD = 2  # full packs that wait for the disk, which limits the memory for their directories
-_DIRECTORY_BYTES = 64 * KIB  # of a usual directory, with which one request is enough
+# Enough for a usual directory, so that one request reads the whole directory.
+_DIRECTORY_BYTES = 64 * KIB
 _MAGIC, _END = b"HBPACK01", b"HBPACKEN"
 _ENTRY = struct.Struct(f"<{GROUP_ID_BYTES}sIII")
 _TAIL = struct.Struct("<I8s")

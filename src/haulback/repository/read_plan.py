@@ -20,8 +20,9 @@ from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.mapping import PAGES_BEFORE, MapReader
 from haulback.repository.pages import HOLE, LEAF_SEGMENTS, ChunkRef, Pieces
 
-_SEGMENTS, _LEAVES = 256, 32  # of a window, at most
-_LEAVES_KEPT = 48  # of a window, and of the segments of the last one that are still at work
+_SEGMENTS, _LEAVES = 256, 32  # the most segments and leaves of a window
+# Leaves of a window, and of the segments of the last window that are still processed.
+_LEAVES_KEPT = 48
 
 
 class Work(NamedTuple):
@@ -202,7 +203,9 @@ class _Allowance:
 
 
 def _supplied(old: Pieces | None, stretch: PieceRun, loaded: Set[bytes]) -> PieceRun:
-    """A stretch for which the source also supplies all gaps but those in the groups `loaded`."""
+    """A stretch with more bytes from the source: all of its gaps, except data in the groups
+    `loaded`.
+    """
     more = [(low, high) for low, high, ref in _needs(old, stretch) if ref.group not in loaded]
     spans: list[tuple[int, int]] = []
     for low, high in sorted([*stretch.spans, *more]):

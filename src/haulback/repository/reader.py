@@ -26,7 +26,7 @@ from haulback.repository.pages import HOLE, ChunkRef
 
 LoadChunk = Callable[[ChunkRef], memoryview]
 _GROUPS_KEPT = 48  # groups of at most 1 MiB each
-_PASSED_KEPT = 8  # of these, groups that a reader in order has passed
+_PASSED_KEPT = 8  # groups among these that a sequential reader has finished
 _FAILED_KEPT = 4096  # failed groups whose reason is remembered
 
 
@@ -119,12 +119,12 @@ class Reader:
         self._passed: deque[bytes] = deque()
         self._failed: OrderedDict[bytes, str] = OrderedDict()
         self._coming: dict[bytes, Event] = {}  # groups that a thread is fetching now
-        # guards all four; one thread fetches a group, without holding the lock
+        # guards the four collections; one thread fetches a group, without holding the lock
         self._lock = Lock()
 
     def expect(self, refs: Iterable[ChunkRef], before: int = 0) -> None:
-        """Say which chunks are read next, so that neighbours are loaded together, with `before`
-        bytes in front of them.
+        """Announce the chunks that are read next, so that neighbours are loaded together, with
+        `before` bytes in front of them.
         """
         groups = {ref.group for ref in refs if ref != HOLE}
         with self._lock:
@@ -156,7 +156,7 @@ class Reader:
             here.set()
 
     def passed(self, group: bytes) -> None:
-        """Say that a reader in order has the bytes of a group: only the last of these groups are
+        """Note that a reader in order has the bytes of a group: only the last of these groups are
         kept, because the memory of others is used again without page faults.
         """
         with self._lock:

@@ -1,8 +1,8 @@
 """Objects of a repository that this process has read a short time ago.
 
 The EXPORT and the STORE of a backup follow each other, and each opens the repository.  The STORE
-reads again whatever counts: the identity, the next owner record, and after its manifest the lists,
-the parent and the packs (docs/design/locking.md).
+reads again all that its checks depend on: the identity, the next owner record, and after its
+manifest the lists, the parent and the packs (docs/design/locking.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.recent import Recent
 from haulback.repository.repository_state import YOUNG_SECONDS, RepositoryState
 
-_LONG_SECONDS = 3600.0  # for objects that never change while they exist
+_LONG_SECONDS = 3600.0  # time for which objects are remembered that never change while they exist
 
 
 class RecentReads:

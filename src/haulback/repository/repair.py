@@ -44,8 +44,8 @@ class RepairContext:
     `folder` is empty and takes new packs and index files temporarily.  `secrets` are wrapped into a
     new configuration if both copies are missing.  `pins` names all other tasks that use the
     repository now; while there are any, no pack is moved.  `record` returns the name of the
-    repairer and the time in epoch ms.  `believe`: a user confirms that this many packs really are
-    damaged at once.
+    repairer and the time in epoch ms.  With `believe` a user confirms that this many packs really
+    are damaged at once.
     """
 
     folder: Path

@@ -20,7 +20,7 @@ from haulback.repository.repository import Repository
 from haulback.wire import JsonObject
 
 MOST = 1000  # entries of one report
-_TEXT = 1900  # characters of one entry
+_TEXT = 1900  # maximum length of one entry, in characters
 
 log = logging.getLogger(__name__)
 

@@ -53,8 +53,8 @@ _FINDINGS_REPORTED = 10_000  # places that one report lists
 class Draft(msgspec.Struct, frozen=True):
     """The result of an export in staging: the manifest and the files to publish before it.
 
-    `findings` are places that the export could not read.  `are_portions`: the packs were published
-    earlier as portions, with their index files.  `pages` are the packs with map pages.
+    `findings` are places that the export could not read.  `are_portions` is true if the packs were
+    published earlier as portions, with their index files.  `pages` are the packs with map pages.
     """
 
     manifest: Manifest
@@ -66,7 +66,8 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Repository:
-    """An open repository.  Threads may share it for reading; a Writer belongs to one thread.
+    """An open repository.  Threads may share a repository for reading; a Writer belongs to one
+    thread.
 
     `others` open other repositories of the family, which hold other locations of the backups that
     are read; their readers supply chunks that cannot be read here.
@@ -336,7 +337,7 @@ class Repository:
         deleted data that the backup reuses; the machine must then be exported again.
         """
         if not (self.seen and self.seen.is_young):
-            self.look()  # shows the revision, and serves the check after a short upload
+            self.look()  # reads the revision; the check after a short upload uses this state
         self.begin_writing()
         self.findings.hear(draft.findings)
         with StagedPacks(self.destination, [folder / file for file in draft.pages]) as staged:
@@ -349,8 +350,9 @@ class Repository:
             publish_packs(self.destination, [folder / file for file in draft.packs])
         for file in draft.segments:
             self.index_folder.publish(folder / file)
-        # The check before makes broken backups rare.  The check after counts, because a clean-up
-        # sees a manifest only if it lists later; only what has changed since is looked up again.
+        # The check before the manifest makes broken backups rare.  The check after the manifest
+        # decides, because only a later clean-up sees the manifest; only facts that have changed
+        # since are looked up again.
         evidence = self._uphold(folder, draft, disk, staged)
         self._hold_data(draft.manifest, lock)
         is_new = self._store_manifest(draft.manifest)
@@ -377,7 +379,7 @@ class Repository:
     def publish_portion(self, folder: Path, staged: Staged) -> list[str]:
         """Publish a finished part of a backup before its manifest; returns the names of the packs.
 
-        Without a manifest the part is reusable for a later writer, or dead for a clean-up.
+        Without a manifest a later writer may reuse the part, and a clean-up may delete it.
         """
         self.begin_writing()
         files = [folder / path.name for path in staged.packs]

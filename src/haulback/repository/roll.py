@@ -120,7 +120,8 @@ class Rolls:
                 try:
                     self._open(name, number)
                 except NotFound:
-                    if number in self._numbers()[-_KEPT:]:  # otherwise swept since the listing
+                    # An older roll was deleted since the listing.
+                    if number in self._numbers()[-_KEPT:]:
                         result[name] = (
                             f"{name} is missing; the next clean-up restores this copy of the roll"
                         )

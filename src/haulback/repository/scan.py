@@ -1,4 +1,4 @@
-"""A scan of a whole repository: its backups, the merged index, its packs, and the living chunks."""
+"""A scan of a whole repository: its backups, the merged index, its packs, and the live chunks."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class RepositoryScan:
     """The state of a repository at one moment.  `packs` has sizes in bytes.
 
     The segment of `mark` is the whole index.  `damaged` are guids of backups that lack data,
-    `unreadable` guids of backups whose manifest does not open.  `is_short`: the index names packs
-    that are missing.  `is_blind`: a manifest or a map page could not be read, so that no data can
-    be considered dead.  `closed` are packs whose directory could not be read.  `unlooked` are guids
-    of backups that the scan did not reach in time.
+    `unreadable` guids of backups whose manifest does not open.  `is_short` is true if the index
+    names packs that are missing.  `is_blind` is true if a manifest or a map page could not be read,
+    so that no data can be considered dead.  `closed` are packs whose directory could not be read.
+    `unlooked` are guids of backups that the scan did not reach in time.
     """
 
     backups: list[str]
@@ -61,11 +61,11 @@ class RepositoryScan:
 class ScanExtent(NamedTuple):
     """The extent of a scan: all backups in the order of their guids, unless restricted.
 
-    Backups of the scan `before` are skipped.  `noted`: places that the repository's readers could
-    not read count as damaged too.  `known` are guids of backups that exist although a listing may
-    not show them.  `forgotten` are guids of given-up backups whose manifest still exists, and whose
-    unreadable parts block nothing.  The scan begins with the backup after the guid `after`, and
-    ends when `is_over` returns true; it covers at least one backup.
+    Backups of the scan `before` are skipped.  With `noted`, places that the repository's readers
+    could not read count as damaged too.  `known` are guids of backups that exist although a listing
+    may not show them.  `forgotten` are guids of given-up backups whose manifest still exists, and
+    whose unreadable parts block nothing.  The scan begins with the backup after the guid `after`,
+    and ends when `is_over` returns true; it covers at least one backup.
     """
 
     before: RepositoryScan | None = None
@@ -155,7 +155,7 @@ def _unlisted(repository: Repository, known: Set[str]) -> set[str]:
 
 
 class _Marking:
-    """Marks the living chunks of backups, one backup after another."""
+    """Marks the live chunks of backups, one backup after another."""
 
     def __init__(
         self, repository: Repository, mark: LiveChunks, damage: RepositoryDamage, walk: ScanExtent

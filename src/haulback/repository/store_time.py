@@ -84,8 +84,9 @@ class StoreTime:
         stored = self._destination.info(name).stored
         if stored is None:
             raise Unsupported(
-                "the store does not tell when an object was stored, and its lists may lag: nothing "
-                "was deleted. Set listingDelay to 0 if the store promises lists without delay"
+                "the store does not report when an object was stored, and its lists may lag: "
+                "nothing was deleted. Set listingDelay to 0 if the store promises lists without "
+                "delay"
             )
         return stored
 

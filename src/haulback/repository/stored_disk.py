@@ -79,11 +79,11 @@ class StoredDisk:
 
 
 class _ReadAhead:
-    """Loads the next segments of a disk that is read in order, by one reader or a few, on more
-    cores than those that read.
+    """Loads the next segments of a disk ahead of one reader or a few that read in order; threads of
+    a pool decode the segments on other cores.
 
-    At most _STREAMS times _AHEAD + 1 segments are kept.  Errors are left to the reading itself.
-    The threads end when the object is closed.
+    At most _STREAMS times _AHEAD + 1 segments are kept.  The reader reports errors of a segment
+    when it reads the segment. The threads end when the object is closed.
     """
 
     def __init__(self, reader: Reader, end: int) -> None:
@@ -117,7 +117,9 @@ class _ReadAhead:
                 self._coming[later] = self._pool.submit(self._load, pieces(later))
 
     def _is_anothers(self, number: int, later: int) -> bool:
-        """Whether a reader that began behind segment `number` has read the later one in order."""
+        """Whether a sequential reader that began after segment `number` has read the segment
+        `later`.
+        """
         return any(
             number < first <= later <= last and first < last
             for last, first in self._positions.items()

@@ -78,9 +78,9 @@ class VerifyReport:
     `findings` are sentences that name an object, `losses` the data that backups lack, `unreadable`
     guids of backups whose manifest does not open, `listed` the guids of all others.  `recorded` is
     the damage written into the repository, None when nothing was to be written.  `cursor` is the
-    last pack read; `is_round`: the run read the last pack, and the next run begins with the first
-    pack. `unlooked` are guids of backups that were not checked in the time given; `looked` is the
-    last checked backup, "" when all were checked.
+    last pack read; `is_round` is true if the run read the last pack, and the next run begins with
+    the first pack. `unlooked` are guids of backups that were not checked in the time given;
+    `looked` is the last checked backup, "" when all were checked.
     """
 
     backups: int = 0
@@ -233,7 +233,7 @@ class _Verify:
                     self._missing.add(pack)
 
     def _size(self, pack: bytes) -> int:
-        """Size of a pack in bytes, asked by its name; -1 for a missing pack."""
+        """Size of a pack in bytes, looked up by its name; -1 for a missing pack."""
         try:
             return self._repository.destination.info(name_of(pack)).size
         except (NotFound, Damaged):

@@ -69,7 +69,7 @@ class _Stream:
 
     group_bytes: int
     group: OpenGroup | None = None
-    memory: _Memory | None = None  # of `group`
+    memory: _Memory | None = None  # the memory of `group`
     pack: PackWriter | None = None
     packs: list[PackWriter] = field(default_factory=list)
     queue: deque[tuple[Group, _Memory, Future[memoryview]]] = field(default_factory=deque)
@@ -227,8 +227,9 @@ class Writer:
     def _keep_hints(self, found: dict[bytes, bytes | None], refused: set[bytes]) -> None:
         """Let maps name the old, damaged group of a chunk that is stored again.
 
-        The group in a map is only a hint.  With the old hint the pages of an equal map are
-        identical to the old pages, so that the old backup finds its damaged pages again.
+        The group in a map is only a hint, because the index finds each chunk without the group.
+        With the old group the pages of an equal map are identical to the old pages, so that the
+        old backup finds its damaged pages again.
         """
         if len(self._hints) > _HINTS_IN_MEMORY:
             return

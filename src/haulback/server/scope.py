@@ -1,4 +1,4 @@
-"""The projects of a caller: the projects of account and token, narrowed by the request."""
+"""The projects of a caller: the projects of account and token, restricted by the request."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from haulback.errors import Forbidden, Malformed, NotFound
 
 
 class Scope(NamedTuple):
-    """`own`: the projects of account and token, None for all.
+    """`own` are the projects of account and token, None for all projects.
 
-    `wanted`: the requested project.
+    `wanted` is the requested project.
 
-    A request can narrow the projects but never widen them.  For a narrowed caller, objects of other
-    projects and objects of no project do not exist.
+    A request can restrict the projects further but never add projects.  For a caller who is
+    restricted to projects, objects of other projects and objects of no project do not exist.
     """
 
     own: frozenset[str] | None = None
@@ -29,7 +29,9 @@ class Scope(NamedTuple):
         return project is None or self.allows(project)
 
     def check_change(self, project: str | None, what: str) -> None:
-        """Raise Forbidden for a record of no project (`what`) if the caller is narrowed."""
+        """Raise Forbidden for a record of no project (`what`) if the caller is restricted to
+        projects.
+        """
         if project is None and not self.is_whole:
             raise Forbidden(
                 f"{what} is shared by all projects; change {what} as an administrator of "
@@ -38,7 +40,7 @@ class Scope(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing narrows the caller."""
+        """Whether the caller sees all projects."""
         return self.own is None and self.wanted is None
 
     @property
@@ -63,7 +65,7 @@ class Scope(NamedTuple):
     def owner(self, said: str | None, before: str | None = None) -> str | None:
         """The project of a record: the requested project ("" for none), else the old project.
 
-        Raises Forbidden for a project that the caller lacks, and Malformed if a narrowed caller
+        Raises Forbidden for a project that the caller lacks, and Malformed if a restricted caller
         must name a project.
         """
         if said is not None and not (said == "" or self.allows(said)):

@@ -23,7 +23,7 @@ class Waiter(NamedTuple):
 class Wakeups:
     """Wake-ups from any thread to long polls on any event loop.
 
-    `news`: other servers must be notified.
+    With `news` other servers must be notified.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ _INFO = 1000  # characters
 
 
 def of_task(task: Task, state: State, now: int, *, retried: bool = False) -> Event:
-    """The event of a task's end; `retried`: another task replaces the failed task."""
+    """The event of a task's end; `retried` is true if another task replaces the failed task."""
     name, info = _subject(task), (task.status_info or "")[:_INFO]
     result = f"{state.value}, and is retried" if retried else state.value
     data: JsonObject = {"type": task.type, "state": state.value, "workflow": task.workflow}

@@ -21,7 +21,8 @@ Values = JsonObject
 class Ending(NamedTuple):
     """A task that is about to end, and its followers, direct followers first.
 
-    `stages`: the followers need the node that ran the task.  `hidden`: the task leaves the lists.
+    `stages` is true if the followers need the node that ran the task.  `hidden` is true if the task
+    is hidden from lists.
     """
 
     task: Task

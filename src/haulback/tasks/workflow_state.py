@@ -15,7 +15,7 @@ _NAMES = {
     "INVENTORY_SYNC": "INVENTORY",
 }
 _FINAL = {state.value for state in FINAL}
-_BESIDES = ("SCOPED_INVENTORY_SYNC",)  # scans after the work, whose failure undoes no work
+_BESIDES = ("SCOPED_INVENTORY_SYNC",)  # scans after the work; their failure does not undo the work
 RUNNING, WARNED = "RUNNING", "FINISHED_WITH_WARNINGS"
 
 

@@ -34,7 +34,7 @@ class HttpFault(Enum):
     FORGOTTEN = "is answered with 404 although the object exists"
 
 
-HttpPlan = Callable[[str, str], HttpFault]  # by method and path with query
+HttpPlan = Callable[[str, str], HttpFault]  # takes method, and path with query
 _ANSWERS = {
     HttpFault.CONFLICT: (409, "ConditionalRequestConflict", "A conflicting operation occurred"),
     HttpFault.BUSY: (503, "SlowDown", "Please reduce your request rate."),

@@ -59,8 +59,8 @@ def seeded(
 class FaultyStore(PassThrough):
     """Injects the faults of a plan; each fault raises Unavailable, except a wrong list.
 
-    `half` leaves half of an object, as an attempt does that dies while it stores: it receives the
-    name and the first half of the bytes.
+    `half` is called with the name and the first half of the bytes, and leaves half of an object,
+    like an attempt that dies while it stores the object.
     """
 
     def __init__(

@@ -114,7 +114,7 @@ def keeper(bench: Bench) -> SnapshotKeeper:
 def needs(*wanted: Capability) -> Callable[[Check], Check]:
     """Skip a check on hypervisors whose type does not declare the capabilities."""
 
-    def narrowed(check: Check) -> Check:
+    def restricted(check: Check) -> Check:
         @wraps(check)
         def checked(bench: Bench) -> None:
             if bench.hypervisor.declaration.capabilities.issuperset(wanted):
@@ -122,7 +122,7 @@ def needs(*wanted: Capability) -> Callable[[Check], Check]:
 
         return checked
 
-    return narrowed
+    return restricted
 
 
 def _refuses(kind: type[HaulbackError], call: Callable[[], object]) -> None:

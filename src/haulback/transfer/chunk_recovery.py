@@ -79,7 +79,7 @@ class KeyHealing:
             raise
 
     def _page(self, disk: _Disk, ref: ChunkRef, depth: int, number: int) -> None:
-        """Heal the `number`-th page at `depth`, and all below it."""
+        """Heal the `number`-th page at `depth`, and all pages below."""
         if ref == HOLE:
             return
         try:
@@ -135,17 +135,17 @@ class KeyHealing:
         return data
 
     def _rebuild(self, disk: _Disk, ref: ChunkRef, depth: int, number: int) -> None:
-        """Make a lost page, and all below it, from the data of the source."""
+        """Make a lost page, and all pages below, from the data of the source."""
         try:
             made = self._made(disk, depth, number)
         except (BaseGone, Damaged):
             self.left += 1
             return
-        # A page that came out differently names other groups or borders: it is not the lost page.
+        # A rebuilt page with another id names other groups or borders, so it is not the lost page.
         self.left += made.id != ref.id
 
     def _made(self, disk: _Disk, depth: int, number: int) -> ChunkRef:
-        """A page for the target from the page of the source, with all below it."""
+        """A page for the target from the page of the source; all pages below are made first."""
         if disk.pages.root.size != disk.map.size:
             raise Damaged("the disk has another size at the other location")
         if disk.pages.page(depth, number) == HOLE:

@@ -104,7 +104,8 @@ class _Pair(NamedTuple):
 def _healed(pair: _Pair, wish: CopyWish, services: CopyServices) -> CopyResult:
     """Store what can be read of the data that the target lacks."""
     source, target, origin, made = pair
-    if assess(target, made) is None:  # its store took no record of the damage that a reader told
+    # The store accepted no record of the damage that a reader reported.
+    if assess(target, made) is None:
         log.info(
             "%s is read whole, because no damage of this backup is recorded",
             made.backup,
@@ -131,7 +132,9 @@ def _healed(pair: _Pair, wish: CopyWish, services: CopyServices) -> CopyResult:
 
 
 def _maps(manifest: Manifest) -> dict[str, DiskMap]:
-    """The map of each disk.  Copies of a family differ if one came by way of another key."""
+    """The map of each disk.  Copies in one family differ if one of them was made through a
+    repository with another key.
+    """
     return {disk.name: disk.map for disk in manifest.disks}
 
 

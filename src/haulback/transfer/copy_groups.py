@@ -22,7 +22,7 @@ from haulback.transfer.portions import CopyServices, Portions
 # occupies at most about 1.05 times the bytes that the backup needs.
 _SHARE = 0.95
 _LACKING = 16_384  # chunks that wait for their groups: about 1 GiB of a disk, 10 MB of memory
-_CARRIED = 4_096  # of these, chunks of groups that the walk may need again
+_CARRIED = 4_096  # most of them whose groups may be needed again
 
 
 class LackingChunk(NamedTuple):

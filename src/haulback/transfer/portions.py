@@ -59,7 +59,7 @@ class Portions:
 
     @property
     def is_full(self) -> bool:
-        """Whether the present portion holds as much as is published together."""
+        """Whether the present portion has the size of a portion."""
         return self._open is not None and self._open.size >= PORTION
 
     def publish(self) -> None:

@@ -34,7 +34,8 @@ PREFIX = "haulback-"
 class Sharing(NamedTuple):
     """A backup to mount under the guid of its mount; `visible` and `target` as in MountOrder.
 
-    `for_machine`: a machine will run from the mount.  `others` are other locations of the backup.
+    `for_machine` is true if a machine will run from the mount.  `others` are other locations of the
+    backup.
     """
 
     guid: str
@@ -94,8 +95,8 @@ class RepositoryAccess(Protocol):
         """
 
     def open_for_backup(self, record: BackupDestination) -> Repository:
-        """The repository on a destination, for an EXPORT or a STORE: what the process read a short
-        time ago is not read again where an old answer does no harm.
+        """The repository on a destination, for an EXPORT or a STORE: objects that the process has
+        just read are not read again where an old state does no harm.
         """
 
     def store(self, record: BackupDestination) -> ObjectStore:
@@ -128,7 +129,7 @@ class StagingAccess(Protocol):
         """Remove a staging folder; a missing folder is no error."""
 
     def leftovers(self) -> list[str]:
-        """Names of attempts that have a staging folder or a half restore on this node."""
+        """Names of attempts that have a staging folder or an unfinished restore on this node."""
 
     def restore_folder(self, path: str) -> RestoreFolder:
         """A folder to restore to, below a root of the node.  Raises Forbidden or Conflict."""
@@ -144,9 +145,7 @@ class MountAccess(Protocol):
         """
 
     def end(self, guid: str) -> list[DamageReport]:
-        """Stop a share and return the damage that it found; no error if the share has already
-        ended.
-        """
+        """End a mount and return the damage that it found; no error for an ended mount."""
 
     def socket(self, guid: str) -> Path:
         """The socket at which a mount serves its disks over NBD."""
@@ -199,7 +198,7 @@ class TaskServer(Protocol):
 
 
 class RestoreFolder(Protocol):
-    """A folder in the making: `folder` receives the files, `commit` gives it its final name.
+    """A folder that is being built: `folder` receives the files, `commit` gives it its final name.
 
     `made` is the requested folder if an earlier attempt of the same task has completed it.
     """
@@ -255,8 +254,8 @@ class TaskWork:
     """The node half of a task kind.
 
     `run` does the work of an `order` and returns the results; `tidy` runs once FINISHED is
-    acknowledged.  STAGING_CLEANUP removes the leftovers of attempts that ended otherwise. `stages`:
-    the attempt fills its staging folder for its follower.
+    acknowledged.  STAGING_CLEANUP removes the leftovers of attempts that ended otherwise. `stages`
+    is true if the attempt fills its staging folder for its follower.
     """
 
     type: str

@@ -36,7 +36,7 @@ def run(context: TaskContext) -> Results:
     with phase(context, f"{where} was probed: objects are written, read and listed there"):
         seen = probe(place)
     own = context.repositories.secret(record)
-    # The key of the family opens the new repository, too: the first site may be gone one day.
+    # The key of the family opens the new repository, too: the first site may be lost one day.
     secrets = [own, context.repositories.secret(order.family)] if order.family else [own]
     try:
         repository = _made(place, secrets, family)
@@ -45,7 +45,7 @@ def run(context: TaskContext) -> Results:
     if order.family and family and family.master != repository.keys.master:
         raise Conflict(
             f"{where} holds a repository with another key than {order.family.name}; name an "
-            "empty place"
+            "empty location"
         )
     with suppress(NotFound, Damaged):  # the repository then uses the copy of the configuration
         require_exclusive_create(repository.destination, CONFIG)
@@ -73,15 +73,15 @@ def _made(place: Place, secrets: list[Secret], family: Keys | None) -> Repositor
 
 
 def _taken(place: Place, where: str, others: Mapping[str, str]) -> str:
-    """The reason why a destination cannot use the repository in its place, and the remedies."""
+    """The reason why a destination cannot use the repository at its location, and the remedies."""
     name = ""
     with suppress(NotFound, Damaged):
         name = others.get(read_config(place).repository, "")
     if not name:
         return strangers(where)
     return (
-        f"{where} holds the repository of the destination {name}: both are one place under two "
-        "addresses, or this place is a copy; name an empty place"
+        f"{where} holds the repository of the destination {name}: both are one location under two "
+        "addresses, or this location is a copy; name an empty location"
     )
 
 

@@ -1,4 +1,4 @@
-"""BACKUP_DESTINATION_MOVE on the node: find the same repository at the new place."""
+"""BACKUP_DESTINATION_MOVE on the node: find the same repository at the new location."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = 5
 
 def run(context: TaskContext) -> Results:
     order: DestinationMoveOrder = context.order
-    context.log(f"the new place of the destination is {_place(order.destination)}")
+    context.log(f"the new location of the destination is {_place(order.destination)}")
     repository = context.repositories.open(order.destination)
     missing: list[str] = []
     count = 0
@@ -28,11 +28,11 @@ def run(context: TaskContext) -> Results:
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise Conflict(
-            f"the new place lacks {counted(len(missing), 'backup')}: "
+            f"the new location lacks {counted(len(missing), 'backup')}: "
             f"{', '.join(missing[:_NAMED])}{more}; copy the whole repository, then move the "
             "destination"
         )
-    context.log(f"{counted(count, 'expected backup')} found at the new place")
+    context.log(f"{counted(count, 'expected backup')} found at the new location")
     return {"repository": repository.guid} | context.repositories.space(order.destination)
 
 

@@ -89,7 +89,7 @@ class _Export:
         if checkpoint:
             tell(f"the next increment can build on checkpoint {checkpoint}")
         else:
-            tell("the hypervisor tracks no changes: the next increment compares what it reads")
+            tell("the hypervisor tracks no changes: the next increment reads whole disks")
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

@@ -18,7 +18,7 @@ _NAMED = 16  # folders that the log lists
 
 def run(context: TaskContext) -> Results:
     order: MountOrder = context.order
-    with phase(context, f"backup {order.backup} was shared from {order.destination.name}"):
+    with phase(context, f"backup {order.backup} was mounted from {order.destination.name}"):
         shared = context.mounts.begin(sharing_of(order))
     _tell(context, shared)
     try:

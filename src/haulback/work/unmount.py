@@ -1,4 +1,4 @@
-"""UNMOUNT on the node: stop sharing a backup."""
+"""UNMOUNT on the node: end the mount of a backup."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(context: TaskContext) -> Results:
     if order.hypervisor:
         _end_machines(context, context.machines.open(order.hypervisor), order)
     met = context.mounts.end(order.mount)
-    damage = f"; it met damage on {counted(len(met), 'destination')}" if met else ""
+    damage = f"; damage was found on {counted(len(met), 'destination')}" if met else ""
     context.log(f"mount {order.mount} has ended; its backup is unchanged{damage}")
     return {"unmounted": True, **as_results(met)}
 

@@ -21,7 +21,7 @@ from haulback.work.support.recent_backup import expected_backups, leave_out_youn
 _NOTED_EVERY = 8  # packs, 512 MiB, that a VERIFY reads again after the death of a node
 _SAID = 100  # findings that the log names
 _NAMED = 100  # unknown backups that a report names
-_LEAST = GIB  # smallest nightly share in bytes: one night for a small destination
+_LEAST = GIB  # smallest nightly share in bytes, so that a small destination takes one night
 
 
 def run(context: TaskContext) -> Results:

@@ -40,9 +40,7 @@ def test_a_login_is_saved_where_only_its_user_reads_it(web: Web, tokens: Path, t
     assert stat.S_IMODE(tokens.stat().st_mode) == 0o600
 
 
-def test_a_saved_login_is_used_after_a_look_whether_it_holds(
-    web: Web, tmp_path: Path, tokens: Path
-):
+def test_a_saved_login_is_checked_before_its_use(web: Web, tmp_path: Path, tokens: Path):
     log_in(web, tmp_path)
     web.says(ANN)
     with connect() as client:

@@ -74,7 +74,7 @@ def test_the_embedded_node_takes_the_first_free_name(
     assert (guid, name) == again
     assert name == "local-3"
     taken |= {f"local-{number}" for number in range(2, 100)}
-    with pytest.raises(Conflict, match="remove nodes that are gone"):
+    with pytest.raises(Conflict, match="remove nodes that no longer exist"):
         programs._enrol_embedded(server, tmp_path)
 
 

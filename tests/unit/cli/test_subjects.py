@@ -44,7 +44,7 @@ def test_an_object_that_was_removed_is_found_in_its_audit_entries(web: Web, clie
     with pytest.raises(NotFound):
         subject_guid(client, GUID[:8])
     lists, web.asked = len(web.asked) - 1, []
-    for _ in range(lists - 1):  # and the one that is there
+    for _ in range(lists - 1):  # the lists before the audit log are empty
         web.says([])
     entry = {"number": 1, "time": 1, "caller": "c", "login": "ann", "operation": "remove"}
     web.says([{**entry, "subject": GUID}])

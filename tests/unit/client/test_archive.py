@@ -97,7 +97,7 @@ def test_a_file_of_more_than_8_gib_is_passed_over_by_its_extended_header():
 
 
 @given(st.binary(max_size=4000))
-def test_noise_is_no_archive(noise):
+def test_random_data_is_refused_as_an_archive(noise):
     with suppress(HaulbackError):
         list(followed(iter([noise])))
 

@@ -36,7 +36,7 @@ def test_a_node_has_a_role_of_its_own_that_no_person_has():
     assert frozenset() == PUBLIC
 
 
-def test_each_limit_of_a_narrowed_caller_has_a_word_and_a_sentence():
+def test_each_limit_of_a_restricted_caller_has_a_word_and_a_sentence():
     assert {limit.name: limit.value for limit in ProjectAccess} == {
         "ANYBODY": "anybody",
         "ACCOUNT": "own login",

@@ -28,7 +28,7 @@ MODULES = [
 
 
 def declared(base: type) -> list[Any]:
-    """The classes of a base that the modules of the room declare themselves."""
+    """The classes of a base that the modules of the package declare themselves."""
     return [
         kind
         for module in MODULES
@@ -131,7 +131,7 @@ def test_a_required_member_that_is_missing_is_named(kind: Struct):
     assert refused.value.details["field"] == required[0].encode_name
 
 
-def test_a_name_stands_for_one_struct_of_the_whole_room():
+def test_a_name_stands_for_one_struct_of_the_whole_package():
     """The OpenAPI document names its components after the structs."""
     names = Counter(kind.__name__ for kind in STRUCTS)
     assert [name for name, count in names.items() if count > 1] == []

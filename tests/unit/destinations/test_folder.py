@@ -223,7 +223,7 @@ class Entry:
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO])
-def test_an_entry_that_vanished_or_is_rotten_is_not_listed(tmp_path, monkeypatch, number):
+def test_a_vanished_or_unreadable_entry_is_not_listed(tmp_path, monkeypatch, number):
     folder = Folder(tmp_path)
     folder.store("packs/a", b"x")
     scan = folder._scan

@@ -1,4 +1,4 @@
-"""Adjacent parts of an object are read by one request, and a repeated read by its own."""
+"""A single request reads adjacent parts of an object; a repeated read makes its own request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The declared types of destinations equal the drivers in the room."""
+"""The declared types of destinations equal the drivers in the package."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_declared_type_has_a_driver_that_takes_its_settings(kind):
     assert hasattr(module, "usage") == kind.capabilities.usage
 
 
-def test_every_driver_in_the_room_is_declared():
+def test_every_driver_in_the_package_is_declared():
     modules = {found.name for found in pkgutil.iter_modules(destinations.__path__)}
     drivers = {
         name

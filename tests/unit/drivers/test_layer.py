@@ -49,6 +49,6 @@ def test_what_is_no_layer_lies_on_nothing(tmp_path: Path):
         assert below(tmp_path / name) is None, name
 
 
-def test_a_header_that_lies_about_where_its_words_are_hurts_nobody(tmp_path: Path):
+def test_a_header_with_wrong_offsets_does_no_harm(tmp_path: Path):
     assert below(image(tmp_path / "a", "x", length=1 << 31)) == tmp_path / "x"
     assert below(image(tmp_path / "b", "x", offset=1 << 40)) == tmp_path

@@ -559,7 +559,7 @@ def test_what_was_plugged_in_while_the_machine_runs_is_named_too():
     assert [one.name for one in found] == ["sdb"]
 
 
-def test_a_shared_disk_is_in_the_backup_and_said_to_be_torn():
+def test_a_shareable_disk_is_in_the_backup_with_a_warning_about_consistency():
     text = machine(disk("<source file='/the/original'/>", "<shareable/>")).definition[XML]
     [found] = apart_of(text)
     assert (found.name, found.held) == ("sdb", True)

@@ -1,4 +1,6 @@
-"""Extended attributes and access lists: any bytes are attributes or a reason."""
+"""Extended attributes and access lists: any bytes give attributes, or the reason why there are
+none.
+"""
 
 from __future__ import annotations
 

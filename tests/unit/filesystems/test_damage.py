@@ -188,12 +188,12 @@ def test_a_damaged_fat_gives_data_or_errors(fat, where):
 
 
 @given(data=st.binary(max_size=4 * KIB))
-def test_noise_is_no_disk_to_fall_over(data):
+def test_random_data_as_a_disk_is_refused_without_a_crash(data):
     explored(data)
 
 
 @given(data=st.binary(max_size=600))
-def test_noise_in_a_partition_table_is_no_disk_to_fall_over(data):
+def test_random_data_in_a_partition_table_is_refused_without_a_crash(data):
     disk = bytearray(64 * KIB)
     disk[446 : 446 + len(data)] = data
     disk[510:520] = b"\x55\xaaEFI PART"

@@ -134,7 +134,7 @@ def test_slots_that_belong_to_no_file_leave_it_its_short_name(orphan, tmp_path):
 
 
 def test_a_file_whose_short_name_is_none_is_shown_by_its_long_one(tmp_path):
-    """Systems that avoid short names write a space, NUL and noise in their place."""
+    """Systems that avoid short names write a space, NUL and random bytes in their place."""
     volume, root = Volume(16), []
     for name, noise in (
         ("one", b" \0ABCDEFGH/"),

@@ -250,7 +250,7 @@ def test_what_was_packed_comes_out(parts):
     assert unpacked(packed(data), len(data) + 100) == data + bytes(100)
 
 
-def test_noise_is_stored_as_it_is():
+def test_random_data_is_stored_uncompressed():
     data = random.Random(3).randbytes(2 * CHUNK)
     assert unpacked(packed(data), len(data)) == data
 

@@ -82,7 +82,7 @@ def test_reserved_space_is_zeros(tmp_path):
     made.test_space_that_was_reserved_and_not_written_is_zeros(tmp_path)
 
 
-def test_a_volume_of_noise_has_a_reason_and_no_files(tmp_path):
+def test_a_volume_of_random_data_has_a_reason_and_no_files(tmp_path):
     image = tmp_path / "image"
     image.write_bytes(os.urandom(MIB) + bytes(MIB))
     with volumes.browser(image) as found:

@@ -33,7 +33,7 @@ FUZZED = settings(
 
 
 def sample() -> bytes:
-    """About 70 KB: words, x86 calls, long runs, and noise that is stored uncompressed."""
+    """About 70 KB: words, x86 calls, long runs, and random data that is stored uncompressed."""
     chance = random.Random(20)
     words = [chance.randbytes(chance.randrange(2, 12)) for _ in range(60)]
     calls = [chance.randrange(-40_000, 12_100_000) for _ in range(8)]

@@ -35,14 +35,16 @@ def test_what_is_missed_is_absent_or_in_doubt_and_nothing_else_is(
 
 
 @given(GUIDS, GUIDS)
-def test_no_first_look_takes_all_or_more_than_half(present: frozenset[str], missed: frozenset[str]):
+def test_no_first_inventory_makes_all_or_more_than_half_absent(
+    present: frozenset[str], missed: frozenset[str]
+):
     gone = judge(present, missed, NONE, agrees=True).absent
     assert len(gone) <= max(1, len(present) // 2)
     assert not gone or gone != present
 
 
 @given(GUIDS, GUIDS)
-def test_a_first_look_that_misses_one_of_several_or_up_to_half_is_believed(
+def test_a_first_inventory_that_misses_one_of_several_or_up_to_half_is_believed(
     present: frozenset[str], missed: frozenset[str]
 ):
     missed &= present
@@ -51,7 +53,7 @@ def test_a_first_look_that_misses_one_of_several_or_up_to_half_is_believed(
 
 
 @given(GUIDS, GUIDS, GUIDS)
-def test_two_looks_that_miss_the_same_are_believed(
+def test_two_inventories_that_miss_the_same_are_believed(
     present: frozenset[str], first: frozenset[str], second: frozenset[str]
 ):
     first &= present
@@ -61,7 +63,7 @@ def test_two_looks_that_miss_the_same_are_believed(
 
 
 @given(GUIDS, GUIDS, GUIDS, st.integers(0, 15))
-def test_a_look_that_is_no_other_one_confirms_nothing(
+def test_an_inventory_does_not_confirm_itself(
     present: frozenset[str], missed: frozenset[str], doubted: frozenset[str], unshown: int
 ):
     found = judge(present, missed, doubted, agrees=False, unshown=unshown)
@@ -69,7 +71,7 @@ def test_a_look_that_is_no_other_one_confirms_nothing(
 
 
 @given(GUIDS, GUIDS, GUIDS)
-def test_a_later_look_that_misses_far_more_is_in_doubt_again(
+def test_a_later_inventory_that_misses_far_more_is_in_doubt_again(
     present: frozenset[str], doubted: frozenset[str], missed: frozenset[str]
 ):
     doubted &= present
@@ -80,7 +82,7 @@ def test_a_later_look_that_misses_far_more_is_in_doubt_again(
 
 
 @given(st.sets(st.sampled_from("abcdefghijkl"), min_size=2), st.data())
-def test_one_look_after_the_other_that_shows_nothing_more_takes_nothing_at_first(
+def test_of_two_empty_inventories_the_first_makes_nothing_absent(
     present: set[str], data: st.DataObject
 ):
     """Scans of single machines on a platform that lists none of them add up to the loss of all."""

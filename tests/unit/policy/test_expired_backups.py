@@ -88,7 +88,7 @@ def test_backups_of_one_moment_are_ordered_by_record_and_then_by_guid():
     assert going([one, two], keepLastNFull=1) == [one]
 
 
-def test_a_backup_that_is_not_whole_takes_no_place_among_those_that_are_kept():
+def test_a_damaged_backup_takes_no_place_among_the_kept_backups():
     newest = backup(1, state="DAMAGED")
     second, third = backup(2), backup(3)
     assert going([newest, second, third], keepLastNFull=1) == [third]

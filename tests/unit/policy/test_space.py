@@ -64,7 +64,7 @@ def test_a_straight_line_is_found_exactly_whatever_days_are_known(slope, start, 
 
 @given(BYTES, BYTES, BYTES, BYTES, BYTES)
 @settings(max_examples=300, deadline=None)
-def test_new_backups_wait_exactly_where_no_room_is_left(total, used, held, quota, least):
+def test_new_backups_wait_exactly_where_no_space_is_left(total, used, held, quota, least):
     space = PlaceSpace(total, max(0, total - used), held)
     limits = SpaceLimits(quota=quota, minimumFree=least)
     left = room(space, limits)

@@ -69,7 +69,7 @@ class Held(NamedTuple):
 
 
 def disk_of(seed: int) -> bytes:
-    """A disk with noise at the beginning and across the edge of the first leaf, and zeros
+    """A disk with random data at the beginning and across the edge of the first leaf, and zeros
     between.
     """
     data = bytearray(SIZE)

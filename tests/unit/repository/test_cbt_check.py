@@ -21,7 +21,7 @@ SIZE = 5 * MIB + 12 * KIB
 
 @pytest.fixture
 def base(repository: Repository, tmp_path: Path, pool: ThreadPoolExecutor) -> MapReader:
-    """A stored disk: noise, a hole of two segments, noise to the end."""
+    """A stored disk: random data, a hole of two segments, random data to the end."""
     data = noise(2 * MIB) + bytes(2 * MIB) + noise(SIZE - 4 * MIB, 7)
     made = back_up(repository, MemoryDisk(data), tmp_path / "staging", pool)
     return MapReader(made.disks[0].map, repository.reader().chunk)

@@ -156,7 +156,7 @@ def test_a_secret_that_is_added_later_opens_the_repository(tmp_path):
     store, added = Folder(tmp_path), Secret("keyfile", b"a key that is added later, 32 bytes")
     made = Repository.init(store, SECRET)
     assert let_open(made, added)
-    assert not let_open(made, added)  # it opens the repository already
+    assert not let_open(made, added)  # the secret opens the repository already
     assert not let_open(made, SECRET)
     opened = Repository.open(store, added)
     assert (opened.guid, opened.keys.master, opened.problems) == (made.guid, made.keys.master, {})

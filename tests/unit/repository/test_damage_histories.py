@@ -1,8 +1,8 @@
 """Sound backups stay restorable while objects are damaged, vanish and return during backups and
 clean-ups.
 
-`present` are the backups that are PRESENT in the catalogue; `hurt` are those with a damaged object
-of their own, until they are healed.  All others restore at every moment.
+`present` are the backups that are PRESENT in the catalogue; `hurt` are the backups with a
+damaged object of their own, until a repair heals them.  All other backups restore at any time.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def test_beside_a_clean_up_damage_backups_and_merges_lose_nothing(whole, tmp_pat
         assert {site.last, old} <= site.restoring()
 
 
-def test_a_clean_up_keeps_the_only_good_copy_although_nobody_knows_that_the_other_is_rotten(
+def test_a_clean_up_keeps_the_only_good_copy_although_the_damage_of_the_other_is_unknown(
     whole, tmp_path
 ):
     """Two backups store the same data at the same time; then the copy in the index is damaged."""

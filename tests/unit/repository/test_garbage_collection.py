@@ -86,7 +86,7 @@ class Site:
         assert report.ok, report.findings
 
     def assert_tight(self):
-        """Check that every pack has a living group, no delete is pending, and the index names no
+        """Check that every pack has a live group, no delete is pending, and the index names no
         other pack.
         """
         look = scan_completing_index(self.repository, self.root / "clean", Resources(self.pool))
@@ -350,7 +350,7 @@ def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is
     assert (False in result) == (story is reusing)
 
 
-def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site, tmp_path):
+def test_a_backup_stored_between_the_scans_makes_the_clean_up_scan_again(site, tmp_path):
     disk, draft = reusing(site, "x")
     looks, real = [], scan_completing_index
 
@@ -368,7 +368,7 @@ def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site
     site.assert_tight()
 
 
-def test_a_backup_whose_store_did_not_look_gets_its_dropped_packs_back(site):
+def test_a_backup_whose_store_skipped_its_check_gets_its_dropped_packs_back(site):
     """An older program publishes without this check."""
     disk, draft = reusing(site, "x")
     with patch.object(Repository, "_uphold"):

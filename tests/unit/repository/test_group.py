@@ -16,7 +16,7 @@ KEYS = Keys(bytes(32))
 
 
 def group(seed: int, length: int) -> Group:
-    """Chunks of noise and of text in turn; the id tells the seed."""
+    """Chunks of random data and of text in turn; the id of a chunk tells its seed."""
     dice = random.Random(seed)
     opened = OpenGroup(seed.to_bytes(12, "big"), bytearray(length))
     while opened.size < length:

@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_used_stops_no_backup(scene, tmp_path, name):
     scene.increment()
 
 
-def test_copies_that_were_unused_for_longest_make_room(tmp_path):
+def test_the_copies_unused_for_longest_are_evicted(tmp_path):
     cache = GroupCache("a", CacheFolder(tmp_path, 1000))
     other = GroupCache("b", CacheFolder(tmp_path, 1000))
     groups = [bytes([number] * 12) for number in range(6)]
@@ -118,7 +118,7 @@ def test_copies_that_were_unused_for_longest_make_room(tmp_path):
     assert groups[2] not in other
 
 
-def test_one_backup_takes_a_part_of_the_room_only(tmp_path):
+def test_one_backup_takes_only_a_part_of_the_cache(tmp_path):
     cache = GroupCache("a", CacheFolder(tmp_path, 1000))
     cache.keep((bytes([number] * 12), bytes(100)) for number in range(8))
     assert len([*tmp_path.glob("*/*")]) == 2
@@ -139,7 +139,7 @@ def test_groups_that_are_kept_one_by_one_do_not_list_the_folder_each_time(tmp_pa
     assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 64_000 * 17 // 16
 
 
-def test_a_full_folder_makes_room_before_the_next_group(tmp_path, monkeypatch):
+def test_a_full_folder_evicts_copies_before_the_next_group(tmp_path, monkeypatch):
     cache = GroupCache("a", CacheFolder(tmp_path, 1000))
     cache.keep([(bytes([7] * 12), bytes(200))])
     monkeypatch.setattr(group_cache, "_MOST", 100)

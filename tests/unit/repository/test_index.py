@@ -149,7 +149,7 @@ def test_an_empty_segment_merges_like_any(tmp_path):
     assert_knows(Index([one]), found)
 
 
-def test_a_damaged_segment_is_never_looked_into(tmp_path):
+def test_a_damaged_segment_is_never_read(tmp_path):
     path = Segment.build(entries(1)).write(tmp_path, KEYS, DurableFiles())
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 3] ^= 1

@@ -55,7 +55,7 @@ def test_an_increment_goes_on_where_a_map_names_what_the_index_does_not_lead_to(
     assert site.restoring() == set(site.held)
 
 
-def test_a_store_and_the_look_before_an_increment_ask_the_same_of_an_index(site):
+def test_a_store_and_the_check_before_an_increment_ask_the_same_of_an_index(site):
     """A chunk without a row in the index is lost for a STORE, whichever group a map names."""
     for backup in two_alike(site):
         assert assess(site.open(), site.held[backup].manifest) is None
@@ -120,7 +120,7 @@ def test_a_record_of_a_pack_that_nothing_names_any_more_is_cleared(site):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_restore_finds_the_good_copy_once_the_rotten_one_is_recorded(whole, tmp_path, seed):
+def test_a_restore_finds_the_good_copy_once_the_damaged_copy_is_recorded(whole, tmp_path, seed):
     """Neither copy then has a sound row in the index; both are in the directories of packs."""
     with limits(seed + 20):
         site = whole.copy(tmp_path / "r")

@@ -94,7 +94,7 @@ def test_a_location_is_healed_whose_damage_its_store_did_not_record(
     backup = site.back_up(MemoryDisk(noise(3 * MIB)))
     copy = site.copy(backup).manifest
     rot(site, "first", backup)
-    assert not lacks_data(site.opened("first"), backup.backup)  # it has no record of the damage
+    assert not lacks_data(site.opened("first"), backup.backup)  # without a record of the damage
     site.copy(copy, guid=backup.backup, route=BACK, heals=True)
     assert site.restores("first", backup)
     assert assess(site.opened("first"), backup) is None

@@ -95,7 +95,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(patient):
     assert patient.names("aside") == []
 
 
-def test_whole_groups_leave_a_damaged_pack_and_only_the_rotten_one_is_lost(patient, pool):
+def test_sound_groups_leave_a_damaged_pack_and_only_the_damaged_group_is_lost(patient, pool):
     first, second = patient.held
     pack = patient.data_pack(first)
     patient.flip(pack, 1000)

@@ -144,7 +144,7 @@ def test_a_store_with_owner_records_takes_thirteen_calls_beside_its_packs(
 
 
 def scattered(disk: MemoryDisk, chance: random.Random) -> list[Extent]:
-    """Fill eighty blocks of a disk with noise, and return their places."""
+    """Fill eighty blocks of a disk with random data; return their offsets."""
     places = sorted(chance.sample(range(disk.size // BLOCK), 80))
     for place in places:
         disk.data[place * BLOCK : (place + 1) * BLOCK] = chance.randbytes(BLOCK)

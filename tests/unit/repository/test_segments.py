@@ -149,7 +149,7 @@ def test_chunks_that_share_their_head_stay_in_the_order_of_the_directory():
 
 
 def test_a_segment_of_many_groups_leads_to_each_of_them():
-    # groups with numbers of five digits, in falling order: each chunk names its group's row
+    # groups with numbers of five digits, in descending order: each chunk names its group's row
     count = 10_050
     entries = [entry(group(1, count - n), PACKS[0], n, chunk(n)) for n in range(count)]
     segment = Segment.build(entries)

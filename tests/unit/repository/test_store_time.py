@@ -82,7 +82,7 @@ def test_a_store_whose_clock_stands_still_is_given_up(bucket):
 
 @pytest.mark.parametrize(
     ("kind", "delay", "why"),
-    [(MemoryStore, None, "listingDelay"), (Timeless, DELAY, "does not tell when")],
+    [(MemoryStore, None, "listingDelay"), (Timeless, DELAY, "does not report when")],
 )
 def test_a_store_of_unknown_delay_or_time_is_not_cleaned(
     bucket, clock, tmp_path, pool_of_two, kind, delay, why
@@ -154,7 +154,7 @@ def test_a_clean_up_sees_the_backup_that_its_first_list_lacked(
     assert race.restores()
 
 
-def test_without_the_wait_before_the_second_look_the_backup_is_lost(
+def test_without_the_wait_before_the_second_check_the_backup_is_lost(
     bucket, clock, tmp_path, pool_of_two, monkeypatch
 ):
     """The reason for the wait: this clean-up scans a second time at once."""

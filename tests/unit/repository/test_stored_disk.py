@@ -28,7 +28,7 @@ class Counted(Folder):
 
 
 def stored(tmp_path, pool):
-    """A stored disk of noise, its content, and the counting destination."""
+    """A stored disk of random data, its content, and the counting destination."""
     (tmp_path / "store").mkdir()
     counted = Counted(tmp_path / "store")
     repository, disk = Repository.init(counted, SECRET), MemoryDisk(noise(SIZE, 1))
@@ -76,7 +76,7 @@ def test_a_disk_read_in_order_leaves_few_groups_in_memory(tmp_path, pool):
     for future in disk._ahead._coming.values():
         future.result()
     held = sum(len(group.data) for group in disk._reader._kept.values())
-    # and the two segments that were read before any was loaded ahead, and pages of the map
+    # three more: two segments that were read before any was loaded ahead, and pages of the map
     assert held < (reader._PASSED_KEPT + 3) * MIB
 
 
@@ -96,7 +96,8 @@ def test_a_reader_loads_no_segments_ahead_that_another_has_read(tmp_path, pool):
     for future in disk._ahead._coming.values():
         future.result()
     assert set(counted.loads.values()) == {1}
-    assert read(disk, 8 * MIB, MIB) == data[8 * MIB : 9 * MIB]  # and goes on where it must
+    # The reading continues after the gap.
+    assert read(disk, 8 * MIB, MIB) == data[8 * MIB : 9 * MIB]
     assert 9 in disk._ahead._coming
 
 
@@ -111,7 +112,7 @@ def test_the_segments_kept_ahead_are_few_and_short(tmp_path, pool):
 
 
 def test_damage_ahead_hides_only_the_damaged_chunks(tmp_path, pool):
-    """Segments of repeated noise share chunks, so their groups are no runs."""
+    """Segments of repeated random data share chunks, so their groups are not contiguous."""
     (tmp_path / "store").mkdir()
     repository = Repository.init(Folder(tmp_path / "store"), SECRET)
     data = noise(4 * MIB, 2) + bytes(2 * MIB) + noise(4 * MIB, 2)[::-1] + noise(2 * MIB, 2)

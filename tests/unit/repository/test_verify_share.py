@@ -28,7 +28,7 @@ def share(site: Site, after: str, seconds: float | None = 0.0):
     return verify(site.open(), Depth.DATA, Resources(site.pool), CheckOrder(bounds))
 
 
-def test_without_time_one_pack_and_one_backup_are_looked_at_and_the_next_goes_on(site):
+def test_without_time_one_pack_and_one_backup_are_verified_and_the_next_run_continues(site):
     looked, seen = "", []
     for _ in site.held:
         report = share(site, looked)
@@ -42,7 +42,7 @@ def test_without_time_one_pack_and_one_backup_are_looked_at_and_the_next_goes_on
     assert share(site, looked).looked == seen[0]
 
 
-def test_with_time_every_backup_is_looked_at(site):
+def test_with_time_every_backup_is_verified(site):
     for after in ("", sorted(site.held)[0]):
         report = share(site, after, 3600.0)
         assert (report.unlooked, report.looked, report.is_round) == ([], "", True)

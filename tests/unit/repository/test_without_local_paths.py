@@ -43,7 +43,7 @@ _CORE = {
         test_an_increment_on_a_backup_whose_groups_were_rewritten_restores
         test_a_reader_follows_chunks_that_moved_into_other_groups
         test_dead_packs_stay_until_what_was_alive_when_they_died_has_ended
-        test_a_backup_whose_store_did_not_look_gets_its_dropped_packs_back
+        test_a_backup_whose_store_skipped_its_check_gets_its_dropped_packs_back
         test_a_live_chunk_that_the_index_lost_is_found_in_its_pack_again
         test_an_attempt_that_is_over_deletes_nothing
         test_who_may_only_add_cannot_clean_up_nor_forget

@@ -70,7 +70,7 @@ def test_a_cleared_alarm_is_gone_and_begins_anew(house: House):
     assert [item.since for item in shown(house, subject=place.guid)] == [START + 9, START]
 
 
-def test_lists_of_alarms_are_narrowed_and_the_newest_comes_first(house: House):
+def test_lists_of_alarms_are_restricted_and_the_newest_comes_first(house: House):
     for number in range(3):
         raised(house, AlarmKind.MACHINE_UNREADABLE, machine(house, number).named(), later=number)
     raised(house, AlarmKind.CLEANUP_BLOCKED, Named(house.destination.guid, "bd"), later=3, bytes=7)

@@ -175,7 +175,7 @@ def test_a_further_attempt_of_the_same_task_does_not_confirm_it(house: House):
     assert len(present(house)) == 3
 
 
-def test_looks_that_ran_at_the_same_time_do_not_confirm_each_other(house: House):
+def test_inventories_that_ran_at_the_same_time_do_not_confirm_each_other(house: House):
     node, other = house.node("n1"), house.node("n2")
     grown(house, 3)
     one, two = begun(house, node), begun(house, other)
@@ -186,7 +186,7 @@ def test_looks_that_ran_at_the_same_time_do_not_confirm_each_other(house: House)
     assert present(house) == []
 
 
-def test_a_later_look_that_misses_the_rest_too_is_not_believed_either(house: House):
+def test_a_later_inventory_that_misses_the_rest_too_is_not_believed_either(house: House):
     node, machines = house.node(), grown(house, 10)
     synced(house, node, machines[6:])
     synced(house, node, [])
@@ -204,7 +204,7 @@ def test_deleting_more_while_the_first_loss_is_in_doubt_delays_nothing(house: Ho
     assert alarms(house) == []
 
 
-def test_a_later_look_that_sees_some_again_is_believed_about_the_others(house: House):
+def test_a_later_inventory_that_sees_some_again_is_believed_about_the_others(house: House):
     node, machines = house.node(), grown(house, 10)
     synced(house, node, machines[6:])
     synced(house, node, machines[4:])
@@ -212,7 +212,7 @@ def test_a_later_look_that_sees_some_again_is_believed_about_the_others(house: H
     assert alarms(house) == []
 
 
-def test_a_first_look_at_an_empty_source_is_no_loss(house: House):
+def test_a_first_inventory_of_an_empty_source_is_no_loss(house: House):
     node, where = house.node(), host(house)
     synced(house, node, [], where)
     assert alarms(house) == []
@@ -270,7 +270,7 @@ def offered(house: House, node: Node) -> list[Task]:
     return [house.row(guid) for guid in house.offered(node)]
 
 
-def test_a_look_at_the_only_machine_is_believed_no_sooner(house: House):
+def test_an_inventory_of_the_only_machine_is_believed_no_sooner(house: House):
     node, machines = house.node(), grown(house, 1)
     for expected in (["m0"], []):
         scoped(house, node, machines, gone=[machines[0].uuid])
@@ -278,7 +278,7 @@ def test_a_look_at_the_only_machine_is_believed_no_sooner(house: House):
     assert alarms(house) == []
 
 
-def test_looks_at_single_machines_of_a_source_that_shows_none_are_not_believed(house: House):
+def test_inventories_of_single_machines_of_an_empty_source_are_not_believed(house: House):
     node, machines = house.node(), grown(house, 6)
     scoped(house, node, machines[:1], gone=[machines[0].uuid], shown=0)
     assert len(present(house)) == 6
@@ -290,7 +290,7 @@ def test_looks_at_single_machines_of_a_source_that_shows_none_are_not_believed(h
     assert alarms(house) == []
 
 
-def test_a_look_at_one_machine_that_is_there_again_ends_its_doubt(house: House):
+def test_an_inventory_of_one_machine_that_is_present_again_ends_its_doubt(house: House):
     node, machines = house.node(), grown(house, 1)
     synced(house, node, [])
     scoped(house, node, machines, **told(machines))
@@ -476,7 +476,7 @@ def test_a_node_that_only_counts_what_it_cannot_read_takes_nobody(house: House):
     assert "did not name" in alarm.text
 
 
-def test_a_look_at_one_machine_that_cannot_be_read_says_so(house: House):
+def test_an_inventory_of_one_unreadable_machine_reports_it(house: House):
     node, machines = house.node(), grown(house, 2)
     uuid = machines[0].uuid
     scoped(house, node, machines[:1], unreadable=[broken("m0", "torn", uuid)])
@@ -506,7 +506,7 @@ def test_what_a_hostile_node_calls_unreadable_breaks_nothing(house: House):
         house.finish(node, sync, machines=[], unreadable=[{"x": 1}])
 
 
-def test_many_looks_at_once_leave_one_story(house: House):
+def test_many_simultaneous_inventories_leave_one_result(house: House):
     nodes = [house.node(f"n{number}") for number in range(3)]
     machines = grown(house, 6)
     tasks = [begun(house, node) for node in nodes]

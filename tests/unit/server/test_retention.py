@@ -253,8 +253,8 @@ def test_a_dry_run_counts_backups_of_other_projects_without_their_names(house: H
         sql.execute(chosen.values(project="pa"))
         sql.execute(sa.update(tables.entity).values(project="pb"))
         sql.execute(sa.insert(retention_wait).values(rule=ours, since=1))
-    narrowed = person(Account(new_guid(), "pat", projects=["pa"]))
-    losses = retention_losses.waiting(house.app, narrowed, [ours])
+    restricted = person(Account(new_guid(), "pat", projects=["pa"]))
+    losses = retention_losses.waiting(house.app, restricted, [ours])
     assert [(item.guid, item.name) for item in losses.items if item.kind == "backup"] == [
         ("", "outside your projects")
     ]
@@ -301,15 +301,15 @@ def test_a_dry_run_of_a_confirmation_names_what_the_caller_can_confirm(house: Ho
             chosen = sa.update(tables.record).where(tables.record.c.guid == guid)
             sql.execute(chosen.values(project=project))
         sql.execute(sa.insert(retention_wait), [{"rule": guid, "since": 1} for guid in waits])
-    narrowed = person(Account(new_guid(), "pat", projects=["pa"]))
-    losses = retention_losses.waiting(house.app, narrowed, None)
+    restricted = person(Account(new_guid(), "pat", projects=["pa"]))
+    losses = retention_losses.waiting(house.app, restricted, None)
     assert {item.guid for item in losses.items} == {ours, made[0]}
     for refused, error in ((theirs, NotFound), (house.destination.guid, Forbidden)):
-        house.refuses(error, retention_losses.waiting, house.app, narrowed, [refused])
+        house.refuses(error, retention_losses.waiting, house.app, restricted, [refused])
     everything = retention_losses.waiting(house.app, house.user, None)
     assert {item.guid for item in everything.items} == {*waits, made[0], made[2]}
-    retention_waits.confirm(house.app, narrowed, None)
-    assert retention_losses.waiting(house.app, narrowed, None).total == 0
+    retention_waits.confirm(house.app, restricted, None)
+    assert retention_losses.waiting(house.app, restricted, None).total == 0
 
 
 def test_the_retention_of_a_destination_of_an_earlier_version_waits_every_night(house: House):

@@ -1,4 +1,4 @@
-"""A request narrows its caller to projects and never widens the caller's rights."""
+"""A request restricts its caller to projects and never extends the rights of the caller."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_a_list_is_confined_to_the_projects_whose_objects_exist(scope: Scope, pr
 
 @given(SCOPES, PROJECTS)
 def test_a_named_project_never_widens_the_reach(scope: Scope, project: str):
-    narrowed = Scope(scope.own, project)
+    restricted = Scope(scope.own, project)
     for other in ("pa", "pb", "pc", None):
-        if narrowed.allows(other):
+        if restricted.allows(other):
             assert Scope(scope.own).allows(other)
 
 
@@ -88,7 +88,7 @@ def test_a_record_is_not_given_to_a_project_out_of_reach():
         assert told.value.message == f"project: {'pz' * 40!r} is not among your projects"
 
 
-def test_a_narrowed_caller_names_the_project_of_a_new_record():
+def test_a_restricted_caller_names_the_project_of_a_new_record():
     for scope in (Scope(frozenset({"pa", "pb"})), Scope(frozenset({"pa"}), "pa")):
         with pytest.raises(Malformed) as told:
             scope.owner("")

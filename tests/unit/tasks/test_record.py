@@ -164,7 +164,7 @@ def mount() -> NewMount:
 
 
 def whole_plan(number: int) -> Plan:
-    """A plan with one member of each sort."""
+    """A plan with one member of each kind."""
     return Plan(
         tasks=[task()],
         besides=[task()],

@@ -96,7 +96,7 @@ def test_clean_ups_do_not_make_the_copy_of_an_increment_larger(site, cleaned):
     site.clean(cleaned)
     disk.write_at(21 * MIB, noise(700 * KIB, 9))
     increment = site.back_up(disk, older)
-    if cleaned == "first":  # living chunks of several backups are in one group now
+    if cleaned == "first":  # live chunks of several backups are in one group now
         site.clean("first")
     before = bytes_in(site.second.destination)
     made = site.copy(increment, second).manifest

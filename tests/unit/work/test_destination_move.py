@@ -33,7 +33,7 @@ def test_the_log_of_a_move_names_the_new_place_and_no_secret(
         log=said.append,
     )
     destination_move.run(context)
-    assert said[0].startswith("the new place of the destination is ")
+    assert said[0].startswith("the new location of the destination is ")
     assert told in said[0]
     assert "hidden" not in said[0]
-    assert said[1] == "0 expected backups found at the new place"
+    assert said[1] == "0 expected backups found at the new location"

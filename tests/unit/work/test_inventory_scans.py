@@ -74,7 +74,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "machines")
 
 
-def test_a_look_tells_where_machines_lie_and_which_cannot_be_read(folder: Folder):
+def test_an_inventory_reports_the_locations_of_machines_and_the_unreadable_machines(folder: Folder):
     folder.spoil("mail")
     (folder.root / "web" / "root.raw").unlink()
     found = folder.whole()
@@ -124,7 +124,7 @@ def test_a_machine_without_its_image_is_there_and_cannot_be_read(folder: Folder)
     assert "gone" not in found
 
 
-def test_a_look_at_one_machine_counts_what_else_a_folder_shows(folder: Folder):
+def test_an_inventory_of_one_machine_counts_the_other_machines_of_the_folder(folder: Folder):
     for name in NAMES:
         shutil.rmtree(folder.root / name)
     assert folder.at("db")["shown"] == 0
@@ -133,7 +133,7 @@ def test_a_look_at_one_machine_counts_what_else_a_folder_shows(folder: Folder):
         folder.at("db")
 
 
-def test_what_a_tenants_look_reports_names_no_other_machine(folder: Folder):
+def test_the_report_of_a_tenants_inventory_names_no_other_machine(folder: Folder):
     folder.spoil("mail")
     shutil.rmtree(folder.root / "web")
     told = str(folder.at("web"))

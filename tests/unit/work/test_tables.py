@@ -10,13 +10,13 @@ from haulback import contract, kinds, work
 from haulback.kinds.registry import KINDS
 from haulback.work.registry import WORK
 
-# Requests without a task kind of their own, and the modules of the rooms themselves.
+# Requests without a task kind of their own, and the modules of the packages themselves.
 ONLY_PLANNED = {"instant_restore", "unavailable"}
-OF_THE_ROOM = {"__init__", "api", "context", "registry"}
+OF_THE_PACKAGE = {"__init__", "api", "context", "registry"}
 
 
-def files_of(room: object) -> set[str]:
-    return {path.stem for path in Path(str(room.__file__)).parent.glob("*.py")} - OF_THE_ROOM  # type: ignore[attr-defined]
+def files_of(package: object) -> set[str]:
+    return {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")} - OF_THE_PACKAGE  # type: ignore[attr-defined]
 
 
 def test_server_and_node_know_the_same_kinds():

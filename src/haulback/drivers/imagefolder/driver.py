@@ -142,11 +142,11 @@ class ImageFolder:
         identity = canonical(wanted.uuid) if wanted.uuid else ""
         wanted = wanted._replace(uuid=identity)
 
-        def place(room: Path, machine: Machine) -> Machine:
-            return self._place(room, machine, attempt, overwrite)
+        def place(new_folder: Path, machine: Machine) -> Machine:
+            return self._place(new_folder, machine, attempt, overwrite)
 
-        room = self.root / f".haulback-{_checked(attempt)}"
-        return machine_builder.FolderMachine(room, wanted, self._files, place)
+        new_folder = self.root / f".haulback-{_checked(attempt)}"
+        return machine_builder.FolderMachine(new_folder, wanted, self._files, place)
 
     def remove(self, uuid: str) -> None:
         with self._alone():
@@ -280,21 +280,25 @@ class ImageFolder:
             f"several machines in {self.root} have the uuid {uuid}; give each machine its own uuid"
         )
 
-    def _place(self, room: Path, wanted: Machine, attempt: str, overwrite: bool) -> Machine:
+    def _place(self, new_folder: Path, wanted: Machine, attempt: str, overwrite: bool) -> Machine:
         """Give a complete machine its uuid, name and folder."""
         with self._alone():
             self._undo_exchanges()
             folders, _ = self._scan()
             old = _replaced(folders, wanted) if overwrite else None
             made = _settled(wanted, old, [other for other in folders if other != old])
-            made = retained_disks.with_the_rest(room, made, *old, self._files) if old else made
-            machine_builder.record(room, made, self._files)
-            complete = _measure(room, decode(read_regular(room / FILE, LARGEST + 1)))
+            made = (
+                retained_disks.with_retained_disks(new_folder, made, *old, self._files)
+                if old
+                else made
+            )
+            machine_builder.record(new_folder, made, self._files)
+            complete = _measure(new_folder, decode(read_regular(new_folder / FILE, LARGEST + 1)))
             if old:
-                self._exchange(room, old, attempt)
+                self._exchange(new_folder, old, attempt)
                 return complete
             name = free_name(self._is_taken, folder_name(made.name))
-            self._rename(room, self.root / name)
+            self._rename(new_folder, self.root / name)
             self._files.sync_folder(self.root)
             return complete
 
@@ -306,15 +310,17 @@ class ImageFolder:
         for path in self.root.glob(".haulback-*.old.*"):
             self._undo(path)
 
-    def _exchange(self, room: Path, old: tuple[Path, Definition], attempt: str) -> None:
-        """Replace a machine's folder by `room`; `sweep` can undo this until the second rename."""
+    def _exchange(self, new_folder: Path, old: tuple[Path, Definition], attempt: str) -> None:
+        """Replace a machine's folder by `new_folder`; until the second rename `sweep` can undo the
+        step.
+        """
         folder, definition = old
         _refuse_if_written(folder, definition)
         aside = self.root / f".haulback-{attempt}.old.{folder.name}"
         self._rename(folder, aside)
         self._files.sync_folder(self.root)
         try:
-            self._rename(room, folder)
+            self._rename(new_folder, folder)
         except HaulbackError:
             self._rename(aside, folder)
             raise

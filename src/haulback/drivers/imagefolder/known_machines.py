@@ -17,9 +17,9 @@ from haulback.errors import HaulbackError
 
 _ROOTS = 16  # image folders in memory; a thousand machines take about 300 KiB
 _SECOND = 1_000_000_000  # nanoseconds in a second
-# Age in nanoseconds after which a definition counts as written for the last time under its stamp:
-# more than the resolution of time stamps, which is a tick of the kernel, or 2 s on file systems
-# with whole seconds only.
+# Age in nanoseconds from which on a later write of a definition certainly changes its stamp: more
+# than the resolution of time stamps, which is a tick of the kernel, or 2 s on file systems with
+# whole seconds only.
 _SETTLED, _SETTLED_COARSE = _SECOND // 10, 3 * _SECOND
 
 
@@ -65,7 +65,7 @@ class MachinePlaces:
         known, uuids = dict[str, tuple[_Stamp, str]](), list[tuple[str, str]]()
         for name, stamp in _stamps(root):
             old = before.get(name)
-            if old and old[0] == stamp:  # was settled when it was read, so it is now
+            if old and old[0] == stamp:  # only definitions of this age are in the cache
                 known[name] = old
                 uuids.append((name, old[1]))
                 continue

@@ -21,28 +21,28 @@ from haulback.wire import JsonObject
 
 
 class FolderMachine:
-    """A NewMachine in the hidden folder `room`; `place` names the folder and makes it visible."""
+    """A NewMachine in the hidden `new_folder`; `place` names the folder and makes it visible."""
 
     def __init__(
         self,
-        room: Path,
+        new_folder: Path,
         wanted: Machine,
         files: Files,
         place: Callable[[Path, Machine], Machine],
     ) -> None:
-        self._room, self._wanted, self._files, self._place = room, wanted, files, place
+        self._new_folder, self._wanted, self._files, self._place = new_folder, wanted, files, place
         self._names = image_names([(disk.name, disk.format) for disk in wanted.disks])
         self._sinks: dict[str, ImageSink] = {}
         self._over, self._kept = False, set[str]()
         try:
-            room.mkdir(mode=0o700)
+            new_folder.mkdir(mode=0o700)
         except FileExistsError:
-            raise Conflict(f"{room} exists already; is the attempt running twice?") from None
+            raise Conflict(f"{new_folder} exists already; is the attempt running twice?") from None
         except OSError as error:
-            raise translate(error, room) from error
+            raise translate(error, new_folder) from error
         try:
             for disk, name in zip(wanted.disks, self._names, strict=True):
-                self._sinks[disk.name] = new_image(room / name, disk)
+                self._sinks[disk.name] = new_image(new_folder / name, disk)
         except BaseException:
             self.abandon()
             raise
@@ -55,7 +55,7 @@ class FolderMachine:
             raise Conflict("the new machine was committed or abandoned already")
         try:
             self._close(sync=True)
-            made = self._place(self._room, self._described())
+            made = self._place(self._new_folder, self._described())
         except BaseException:
             self.abandon()
             raise
@@ -79,7 +79,7 @@ class FolderMachine:
         self._over = True
         with suppress(HaulbackError):
             self._close(sync=False)
-        shutil.rmtree(self._room, ignore_errors=True)
+        shutil.rmtree(self._new_folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -106,14 +106,14 @@ def _named(definition: JsonObject) -> list[str]:
     return [one["name"] for one in disks if isinstance(one.get("name"), str)]
 
 
-def record(room: Path, folder_machine: Machine, files: Files) -> None:
+def record(new_folder: Path, folder_machine: Machine, files: Files) -> None:
     """Write machine.json, the last file of a machine, and make the folder durable."""
     definition = {
         **folder_machine.definition,
         "uuid": folder_machine.uuid,
         "name": folder_machine.name,
     }
-    files.write_file(room / FILE, encode(definition))
+    files.write_file(new_folder / FILE, encode(definition))
 
 
 def check_wanted(wanted: Machine) -> None:

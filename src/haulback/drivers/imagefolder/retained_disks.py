@@ -14,10 +14,10 @@ from haulback.durable_files import translate
 from haulback.errors import HaulbackError
 
 
-def with_the_rest(
-    room: Path, made: Machine, folder: Path, old: Definition, files: Files
+def with_retained_disks(
+    new_folder: Path, made: Machine, folder: Path, old: Definition, files: Files
 ) -> Machine:
-    """The machine `made` in `room`, plus the disks of the old machine that were not restored.
+    """The machine `made` in `new_folder`, plus the disks of the old machine that were not restored.
 
     Images are hard-linked, so that the old folder stays complete until it is deleted. A machine
     that is overwritten by a backup of another machine keeps no disk. A disk whose image is missing
@@ -37,7 +37,7 @@ def with_the_rest(
     known = [(disk["name"], disk["format"]) for disk in disks]
     names = image_names([*known, *((disk.name, disk.format) for disk in rest)])[len(known) :]
     for disk, name in zip(rest, names, strict=True):
-        _link(folder / disk.file, room / name, files)
+        _link(folder / disk.file, new_folder / name, files)
         with suppress(HaulbackError), Image(folder, disk):
             disks.append({"name": disk.name, "file": name, "format": disk.format})
     return made._replace(definition={**made.definition, "disks": disks})

@@ -64,7 +64,7 @@ def recorded_format(path: Path) -> str:
 
 
 def _is_format_known(told: str, extensions: dict[int, bytes]) -> bool:
-    """Whether QEMU knows the format of a backing file without a look at the file."""
+    """Whether QEMU knows the format of a backing file without reading the file."""
     if extensions.get(_FORMAT):
         return True
     with suppress(msgspec.MsgspecError):

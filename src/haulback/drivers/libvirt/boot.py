@@ -29,22 +29,22 @@ _CONSOLE_BYTES = 64 * KIB  # end of the console output that is returned
 
 
 class IsolatedMachine:
-    """A Booted machine; its files are in `room`, whose name is also the machine's name."""
+    """A Booted machine; its files are in `folder`, whose name is also the machine's name."""
 
     def __init__(
-        self, host: Host, wanted: Machine, sources: Mapping[str, Source], room: Path
+        self, host: Host, wanted: Machine, sources: Mapping[str, Source], folder: Path
     ) -> None:
-        self._room, self._left = room, list[str]()
+        self._folder, self._left = folder, list[str]()
         self._open = ExitStack()
-        shutil.rmtree(room, ignore_errors=True)
-        room.mkdir(mode=0o700, parents=True)
-        self._open.callback(shutil.rmtree, room, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        self._open.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
-            self._open.enter_context(NbdServer(room / "nbd", sources))
-            firmware.write(wanted.definition, room)
+            self._open.enter_context(NbdServer(folder / "nbd", sources))
+            firmware.write(wanted.definition, folder)
             overlays = {name: self._overlay(name, n) for n, name in enumerate(sources)}
-            qemu.hand_over(room, *room.iterdir())
-            text = _isolated(wanted, overlays, room, self._left.append)
+            qemu.hand_over(folder, *folder.iterdir())
+            text = _isolated(wanted, overlays, folder, self._left.append)
             self._domain = host.run_once(text)
             self._open.callback(self._domain.stop)
         except BaseException:
@@ -52,8 +52,8 @@ class IsolatedMachine:
             raise
 
     def _overlay(self, name: str, number: int) -> Path:
-        path = self._room / f"disk{number}.qcow2"
-        overlay.make(path, overlay.NbdExport(str(self._room / "nbd"), name))
+        path = self._folder / f"disk{number}.qcow2"
+        overlay.make(path, overlay.NbdExport(str(self._folder / "nbd"), name))
         return path
 
     def left_out(self) -> list[str]:
@@ -67,7 +67,7 @@ class IsolatedMachine:
 
     def console(self) -> str:
         try:
-            with open(self._room / "console", "rb") as file:
+            with open(self._folder / "console", "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _CONSOLE_BYTES))
                 return file.read().decode(errors="replace").replace("\0", "")
         except FileNotFoundError:
@@ -95,10 +95,10 @@ class IsolatedMachine:
 
 
 def _isolated(
-    wanted: Machine, overlays: Mapping[str, Path], room: Path, tell: Callable[[str], None]
+    wanted: Machine, overlays: Mapping[str, Path], folder: Path, tell: Callable[[str], None]
 ) -> str:
     disks = tuple(disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
-    copy = wanted._replace(uuid=new_guid(), name=room.name, disks=disks)
+    copy = wanted._replace(uuid=new_guid(), name=folder.name, disks=disks)
     root = parse(compose(copy, overlays, "qemu", CopyMode(fresh=True, tell=tell)))
     copied_members.isolate(root)
     for name in ("on_poweroff", "on_reboot", "on_crash"):
@@ -107,7 +107,7 @@ def _isolated(
     devices = root.find("devices")
     assert devices is not None
     serial = ET.SubElement(devices, "serial", {"type": "pty"})
-    ET.SubElement(serial, "log", {"file": str(room / "console"), "append": "off"})
+    ET.SubElement(serial, "log", {"file": str(folder / "console"), "append": "off"})
     channel = ET.SubElement(devices, "channel", {"type": "unix"})
     ET.SubElement(channel, "target", {"type": "virtio", "name": "org.qemu.guest_agent.0"})
     if devices.find("video") is None:

@@ -27,7 +27,7 @@ from haulback.libvirt_xml import parse
 
 log = logging.getLogger(__name__)
 _ATTEMPT = r"(?P<attempt>[A-Za-z0-9_-]{1,64})"
-_ROOM = re.compile(rf".+\.haulback-{_ATTEMPT}")
+_IMAGE_FOLDER = re.compile(rf".+\.haulback-{_ATTEMPT}")
 WORKING = re.compile(rf"haulback-{_ATTEMPT}")
 SOCKET = re.compile(rf"/haulback-{_ATTEMPT}/nbd")
 _GONE = re.compile(rf"\.haulback-{_ATTEMPT}\.gone")
@@ -95,7 +95,7 @@ class Leftovers:
             if path not in used and not _is_no_file(path):
                 path.unlink(missing_ok=True)
                 with suppress(OSError):  # the folder no longer exists, or holds other files
-                    if _ROOM.fullmatch(path.parent.name):
+                    if _IMAGE_FOLDER.fullmatch(path.parent.name):
                         path.parent.rmdir()
         note.unlink()
 
@@ -184,14 +184,14 @@ class Leftovers:
     def sweep(self, alive: Set[str]) -> list[str]:
         """Remove or undo everything that attempts not in `alive` left; returns the names."""
         ended = self._copies(alive) + self._jobs(alive)
-        rooms = [self._work / name for name in _dead(self._work, WORKING, alive)]
+        work_folders = [self._work / name for name in _dead(self._work, WORKING, alive)]
         notes = [self._storage / name for name in _dead(self._storage, _BACK, alive)]
         back = [note for note in notes if self._done(self.undo, note)]
         for name in _dead(self._storage, _STARTS, alive):
             self._done(self.let_start, self._storage / name)
         for name in _dead(self._storage, _GONE, alive):
             self.carry_out(self._storage / name)
-        swept = rooms + self._halves(alive)
+        swept = work_folders + self._halves(alive)
         for path in swept:
             shutil.rmtree(path, ignore_errors=True)
         return sorted({*ended, *(path.name for path in [*swept, *back])})
@@ -203,24 +203,26 @@ class Leftovers:
         undefined.
         """
         places = {self._storage, *folders(self._host).values()}
-        rooms = [place / name for place in places for name in _dead(place, _ROOM, alive)]
-        marked = [room for room in rooms if self._is_half(room)]
+        image_folders = [
+            place / name for place in places for name in _dead(place, _IMAGE_FOLDER, alive)
+        ]
+        marked = [folder for folder in image_folders if self._is_half(folder)]
         used = {path.parent for path in self.used()} if marked else set[Path]()
-        for room in marked:
-            if room in used:  # the attempt died right after libvirt had defined the machine
-                (room / machine_builder.UNFINISHED).unlink()
-        return [room for room in marked if room not in used]
+        for folder in marked:
+            if folder in used:  # the attempt died right after libvirt had defined the machine
+                (folder / machine_builder.UNFINISHED).unlink()
+        return [folder for folder in marked if folder not in used]
 
-    def _is_half(self, room: Path) -> bool:
+    def _is_half(self, folder: Path) -> bool:
         """Whether a folder is an unfinished folder of Haulback; other hosts may use the same
         pool.
         """
         try:
-            mark = (room / machine_builder.UNFINISHED).read_text()
+            mark = (folder / machine_builder.UNFINISHED).read_text()
         except OSError:
             return False
         return mark == machine_builder.mark_of(self._work) or (
-            not mark and room.parent == self._storage
+            not mark and folder.parent == self._storage
         )
 
     def _copies(self, alive: Set[str]) -> list[str]:

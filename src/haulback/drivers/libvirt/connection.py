@@ -133,7 +133,9 @@ class Domain:
             return bool(self._domain.hasManagedSaveImage())
 
     def was_saved(self) -> bool:
-        """Whether the machine was stopped by saving its memory, even if that was removed since."""
+        """Whether the machine was stopped by saving its memory, even if the saved memory was
+        removed since.
+        """
         return self.in_managed_save() or self._is("SHUTOFF", "SAVED")
 
     def drop_memory(self) -> None:

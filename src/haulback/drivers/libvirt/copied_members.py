@@ -24,8 +24,8 @@ _ALIEN = "it may refer to a resource of the original"
 
 
 class Copy(NamedTuple):
-    """A copy of a machine; `fresh`: the original still exists on the host; `files` are the images
-    of the copy.
+    """A copy of a machine; `fresh` is true if the original still exists on the host; `files` are
+    the images of the copy.
 
     `tell` is called with a sentence for each device that the copy lacks; `names` maps device names
     to names of disks.

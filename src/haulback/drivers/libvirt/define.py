@@ -32,8 +32,8 @@ class MachineDefiner:
     ) -> DefinedMachine:
         """Define a new machine; an existing uuid or name is replaced by a new one.
 
-        libvirt sets the start with the host after the definition: a note for the sweep precedes
-        both.
+        libvirt can set autostart only after the definition, so a note for the sweep is written
+        before both.
         """
         domains = self._host.domains()
         taken = {domain.uuid for domain in domains}

@@ -152,18 +152,18 @@ class LibvirtHost:
         machine = _started(domain, firmware.kept(xml.machine(text, disks, live), parse(live)))
         whole = {**machine.definition, XML: with_plugged(text, live)}
         machine = machine._replace(definition=whole)
-        room = self._room(attempt)
-        live_backup.make_room(room, next((v.path for v, _ in disks if v.path), None))
+        folder = self._job_folder(attempt)
+        live_backup.make_folder(folder, next((v.path for v, _ in disks if v.path), None))
         try:
             reads = live_backup.plan(domain, disks, base)
             agent = live_backup.has_agent(domain.live())
             with GuestFreeze(self.uri, domain) if agent else nullcontext() as held:
-                reads = live_backup.begin(domain, reads, checkpoint, room)
+                reads = live_backup.begin(domain, reads, checkpoint, folder)
         except BaseException:
-            shutil.rmtree(room, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         frozen = held is not None and held.held
-        job = live_backup.BackupJob(reads, checkpoint, room, frozen)
+        job = live_backup.BackupJob(reads, checkpoint, folder, frozen)
         return live_backup.RunningSnapshot(domain, machine, job)
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
@@ -191,7 +191,7 @@ class LibvirtHost:
     def _watch(
         self, domain: Domain, made: FolderSnapshot, images: list[Image], off: int | None
     ) -> None:
-        """Notice a start of the machine while its disks are read without a lock."""
+        """Detect a start of the machine while its disks are read without a lock."""
         open_to_all = [image.disk.name for image in images if not image.is_guarded]
         if not open_to_all:
             return
@@ -292,14 +292,16 @@ class LibvirtHost:
         self.check()
         machine_builder.check_wanted(wanted)
         name = f"{_UNSAFE.sub('_', wanted.name)[:100]}-{new_guid()[:8]}"
-        room = machine_builder.rooms(
+        folder_of = machine_builder.folder_chooser(
             self._host, self.storage, f"{name}.haulback-{_checked(attempt)}"
         )
 
-        def is_used(room: Path) -> bool:
-            return room in {path.parent for path in self._left.used()}
+        def is_used(folder: Path) -> bool:
+            return folder in {path.parent for path in self._left.used()}
 
-        folders = machine_builder.ImageFolders(room, is_used, machine_builder.mark_of(self.work))
+        folders = machine_builder.ImageFolders(
+            folder_of, is_used, machine_builder.mark_of(self.work)
+        )
         return machine_builder.NewDomain(wanted, place, folders, share)
 
     def _placed(
@@ -326,13 +328,13 @@ class LibvirtHost:
             return there.machine(uuid)  # an earlier attempt has already moved the machine
         migration.check(self._host, domain, there._host)
         self._drop(domain, set(domain.checkpoints()))
-        room = self._room(_checked(attempt))
-        live_backup.make_room(room, None)
-        qemu.hand_over(room)
+        folder = self._job_folder(_checked(attempt))
+        live_backup.make_folder(folder, None)
+        qemu.hand_over(folder)
 
         def place(_: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
             migration.carry(
-                domain, there._host, paths, room, migration.MigrationProgress(expect, count)
+                domain, there._host, paths, folder, migration.MigrationProgress(expect, count)
             )
             return DefinedMachine(there.machine(uuid), [])
 
@@ -347,14 +349,14 @@ class LibvirtHost:
             with self._alone():
                 self._left.carry_out(note)
         finally:
-            shutil.rmtree(room, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         return made
 
     def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> BootedMachine:
-        room = self._room(_checked(attempt))
-        return IsolatedMachine(self._host, wanted, sources, room)
+        folder = self._job_folder(_checked(attempt))
+        return IsolatedMachine(self._host, wanted, sources, folder)
 
-    def _room(self, attempt: str) -> Path:
+    def _job_folder(self, attempt: str) -> Path:
         self.work.mkdir(mode=0o711, parents=True, exist_ok=True)
         return self.work / f"haulback-{attempt}"
 
@@ -423,8 +425,8 @@ class LibvirtHost:
         self.__dict__.pop("_host", None)
 
     def _sync(self, paths: Mapping[str, Path]) -> None:
-        rooms = {path.parent for path in paths.values()}
-        for folder in rooms | {room.parent for room in rooms}:
+        image_folders = {path.parent for path in paths.values()}
+        for folder in image_folders | {path.parent for path in image_folders}:
             self._files.sync_folder(folder)
 
     @contextmanager

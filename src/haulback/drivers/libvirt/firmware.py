@@ -18,9 +18,9 @@ from haulback.errors import Malformed
 from haulback.wire import JsonObject
 
 NVRAM = "nvram"  # member of a definition that holds the variables, compressed
-FILE = "nvram.fd"  # of the variables, in the folder of a machine's images
+FILE = "nvram.fd"  # file of the variables, beside a machine's images
 _LARGEST = 64 * 1024 * 1024  # bytes; ARM firmware has 64 MiB, compressed a few KB
-_MOST_PACKED = 4 * 1024 * 1024  # characters of the compressed form
+_MOST_PACKED = 4 * 1024 * 1024  # maximum length of the compressed form, in characters
 _NVRAMS = Path("/var/lib/libvirt/qemu/nvram")
 
 
@@ -82,8 +82,8 @@ def _read(path: Path) -> bytes | None:
     return raw if len(raw) <= _LARGEST else None
 
 
-def write(definition: JsonObject, room: Path) -> None:
-    """Write a backup's variables to a file in `room`; without variables do nothing.
+def write(definition: JsonObject, folder: Path) -> None:
+    """Write a backup's variables to a file in `folder`; without variables do nothing.
 
     Raises Malformed for damaged or too large data.
     """
@@ -97,11 +97,12 @@ def write(definition: JsonObject, room: Path) -> None:
             raise Malformed("the firmware's variables are larger than 64 MiB")
     except (binascii.Error, zlib.error):
         raise Malformed("the firmware's variables cannot be read") from None
-    write_private(room / FILE, raw)
+    write_private(folder / FILE, raw)
 
 
-def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = None) -> str | None:
-    """Set the file of the variables in the XML: a file in `rooms`, or a new file from the template.
+def placed(root: ET.Element, folders: Iterable[Path], now: ET.Element | None = None) -> str | None:
+    """Set the file of the variables in the XML: a file in `folders`, or a new one from the
+    template.
 
     The file of another machine is never used. `now` is the current XML of a machine that is
     restored over itself; it keeps its variables if the backup has none. Returns a sentence if the
@@ -109,7 +110,7 @@ def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = Non
     """
     system = root.find("os")
     elements = system.findall("nvram") if system is not None else []
-    there = next((room / FILE for room in rooms if (room / FILE).exists()), None)
+    there = next((folder / FILE for folder in folders if (folder / FILE).exists()), None)
     if system is None or (not there and not elements):
         return None
     if not there and now is not None:

@@ -25,7 +25,7 @@ from haulback.errors import Conflict, HaulbackError, Unavailable
 log = logging.getLogger(__name__)
 DEADLINE = 600  # seconds until the guard runs the command even if the block has not ended
 _SECONDS = 300  # timeout of a command
-_KEPT = 500  # characters of a command's output in messages
+_KEPT = 500  # maximum length of a command's output in messages, in characters
 
 
 class _Ended(NamedTuple):

@@ -27,9 +27,9 @@ IPv4 address of the copy. Other parameters stay, because a filter that lacks a p
 machine start. Metadata of other programs (the instance and the ports of OpenStack) names the
 original in their databases; the name of the guest's operating system stays.
 
-A copy that is pinned to the CPUs of its running original would take them from it, and shares of a
-cache are exclusive. The generation id tells the guest that it was set back in time, so the id is
-also new after a revert to a snapshot, as libvirt does it.
+A copy is not pinned to the CPUs of its running original, which needs these CPUs itself, and gets no
+exclusive share of a CPU cache. The generation id tells the guest that it was set back in time, so
+the id is also new after a revert to a snapshot, as libvirt does it.
 
 `copied_members` removes the resources of the original, which no copy may have at all.
 """
@@ -48,7 +48,7 @@ OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdagen
 # Metadata that names the guest's system, which concerns no other machine.
 _SYSTEM = "{http://libosinfo.org/"
 _LEARNED = ("MAC", "IP")  # parameters of a card's filter that libvirt learns where they are missing
-# Places on the host's CPUs, and shares of its caches, which are exclusive.
+# Pinning to the host's CPUs, and shares of its caches, which are exclusive.
 _PINS = ("vcpupin", "emulatorpin", "iothreadpin", "cachetune", "memorytune")
 _SEED = "ds="  # cloud-init reads its settings from a serial number that begins so
 
@@ -98,7 +98,7 @@ def another_generation(root: ET.Element) -> bool:
 
 
 def _unpin(root: ET.Element, new: NewIdentity) -> None:
-    """Remove the places of a machine on CPUs and memory nodes of the host."""
+    """Remove the pinning of a machine to CPUs and memory nodes of the host."""
     pins = [(tune, pin) for tune in root.findall("cputune") for pin in tune if pin.tag in _PINS]
     pins += [(root, tune) for tune in root.findall("numatune")]
     for above, pin in pins:

@@ -39,13 +39,13 @@ class DiskRead(NamedTuple):
 class BackupJob(NamedTuple):
     """A started backup job: how each disk is read, the checkpoint, and the folder of the job.
 
-    `room` holds the NBD socket and QEMU's scratch files. `frozen` is set if the file systems of the
-    guest were frozen at the moment of the snapshot.
+    `folder` holds the NBD socket and QEMU's scratch files. `frozen` is set if the file systems of
+    the guest were frozen at the moment of the snapshot.
     """
 
     reads: Sequence[DiskRead]
     checkpoint: str
-    room: Path
+    folder: Path
     frozen: bool
 
 
@@ -53,13 +53,13 @@ class RunningSnapshot(ClosesAtExit):
     """A Snapshot of a running machine."""
 
     def __init__(self, domain: Domain, machine: Machine, job: BackupJob) -> None:
-        reads, checkpoint, room = job.reads, job.checkpoint, job.room
+        reads, checkpoint, folder = job.reads, job.checkpoint, job.folder
         self.consistency = "APPLICATION" if job.frozen else "CRASH"
-        self.machine, self._domain, self._room = machine, domain, room
+        self.machine, self._domain, self._folder = machine, domain, folder
         self.checkpoint = checkpoint if any(tracked(read.volume) for read in reads) else None
-        # Closed in reverse order: the NBD exports, the backup job, the room.
+        # Closed in reverse order: the NBD exports, the backup job, the folder of the job.
         self._open = ExitStack()
-        self._open.callback(shutil.rmtree, room, ignore_errors=True)
+        self._open.callback(shutil.rmtree, folder, ignore_errors=True)
         self._open.callback(domain.end_backup)
         try:
             self._views = [self._view(read) for read in reads]
@@ -79,7 +79,7 @@ class RunningSnapshot(ClosesAtExit):
     def _view(self, read: DiskRead) -> DiskView:
         device = read.volume.device
         contexts = [ALLOCATION, *([dirty_bitmap(_BITMAP)] if read.base else [])]
-        export = connect(str(self._room / "nbd"), device, contexts)
+        export = connect(str(self._folder / "nbd"), device, contexts)
         self._open.callback(export.close)
         if export.size != read.size or (read.base and not export.offers(contexts[-1])):
             raise Unavailable(
@@ -154,26 +154,28 @@ def _read(volume: DomainDisk, size: int, base: str | None, recorded: dict[str, i
     return DiskRead(volume, size, base, None)
 
 
-def begin(domain: Domain, reads: Sequence[DiskRead], checkpoint: str, room: Path) -> list[DiskRead]:
+def begin(
+    domain: Domain, reads: Sequence[DiskRead], checkpoint: str, folder: Path
+) -> list[DiskRead]:
     """Start the backup job; returns how each disk is read.
 
     Disks whose record of changes is missing or broken are read whole; the others are not affected.
     """
     wanted = list(reads)
     try:
-        _begin(domain, wanted, checkpoint, room)
+        _begin(domain, wanted, checkpoint, folder)
     except BrokenCheckpoint:
-        wanted = [_proved(domain, read, room) for read in wanted]
-        _begin(domain, wanted, checkpoint, room)
+        wanted = [_proved(domain, read, folder) for read in wanted]
+        _begin(domain, wanted, checkpoint, folder)
     return wanted
 
 
-def _proved(domain: Domain, read: DiskRead, room: Path) -> DiskRead:
+def _proved(domain: Domain, read: DiskRead, folder: Path) -> DiskRead:
     """The same plan if QEMU accepts this disk's record of changes, else a plan to read it whole."""
     if read.base is None:
         return read
     try:
-        _begin(domain, [read], None, room)
+        _begin(domain, [read], None, folder)
     except BrokenCheckpoint:
         why = f"the record of changes of {read.volume.name} since {read.base} is lost or broken"
         return read._replace(base=None, reason=why)
@@ -181,12 +183,12 @@ def _proved(domain: Domain, read: DiskRead, room: Path) -> DiskRead:
     return read
 
 
-def _begin(domain: Domain, reads: Sequence[DiskRead], checkpoint: str | None, room: Path) -> None:
+def _begin(domain: Domain, reads: Sequence[DiskRead], checkpoint: str | None, folder: Path) -> None:
     with suppress(FileNotFoundError):
-        (room / "nbd").unlink()
+        (folder / "nbd").unlink()
     marks = checkpoint_xml(checkpoint, [(r.volume, r.size) for r in reads]) if checkpoint else None
     try:
-        domain.begin_backup(_backup_xml(reads, room), marks)
+        domain.begin_backup(_backup_xml(reads, folder), marks)
     except Unavailable:
         if busy := [read.volume.name for read in reads if domain.has_job(read.volume.device)]:
             raise Unavailable(
@@ -196,9 +198,9 @@ def _begin(domain: Domain, reads: Sequence[DiskRead], checkpoint: str | None, ro
         raise
 
 
-def _backup_xml(reads: Sequence[DiskRead], room: Path) -> str:
+def _backup_xml(reads: Sequence[DiskRead], folder: Path) -> str:
     root = ET.Element("domainbackup", {"mode": "pull"})
-    ET.SubElement(root, "server", {"transport": "unix", "socket": str(room / "nbd")})
+    ET.SubElement(root, "server", {"transport": "unix", "socket": str(folder / "nbd")})
     disks = ET.SubElement(root, "disks")
     for read in reads:
         device = read.volume.device
@@ -208,7 +210,7 @@ def _backup_xml(reads: Sequence[DiskRead], room: Path) -> str:
         more = {"name": device, "backup": "yes", "type": "file", "exportname": device, **how}
         disk = ET.SubElement(disks, "disk", more)
         ET.SubElement(disk, "driver", {"type": "qcow2"})
-        ET.SubElement(disk, "scratch", {"file": str(room / f"{device}.scratch")})
+        ET.SubElement(disk, "scratch", {"file": str(folder / f"{device}.scratch")})
     return ET.tostring(root, encoding="unicode")
 
 
@@ -245,11 +247,11 @@ def forget(domain: Domain, checkpoint: str) -> None:
             domain.delete_checkpoint(checkpoint, only_forget=True)
 
 
-def make_room(room: Path, like: Path | None) -> None:
+def make_folder(folder: Path, like: Path | None) -> None:
     """Create a private folder with the owner of the images, as which QEMU writes to it."""
-    shutil.rmtree(room, ignore_errors=True)
-    room.mkdir(mode=0o700, parents=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
     if like is not None:
         owner = os.stat(like)
         if owner.st_uid != os.geteuid():
-            os.chown(room, owner.st_uid, owner.st_gid)
+            os.chown(folder, owner.st_uid, owner.st_gid)

@@ -35,12 +35,12 @@ UNFINISHED = "unfinished"  # file in a machine's folder until libvirt has define
 class ImageFolders(NamedTuple):
     """Folders of the images of a new machine.
 
-    `room` returns the folder for a disk, or for a machine without disks (None). `is_used` tells
-    whether a machine of libvirt has images in a folder. `mark` is written to unfinished folders and
-    names the installation to which they belong.
+    `folder_of` returns the folder for a disk, or for a machine without disks (None). `is_used`
+    tells whether a machine of libvirt has images in a folder. `mark` is written to unfinished
+    folders and names the installation to which the folders belong.
     """
 
-    room: Callable[[MachineDisk | None], Path]
+    folder_of: Callable[[MachineDisk | None], Path]
     is_used: Callable[[Path], bool]
     mark: str
 
@@ -55,20 +55,22 @@ class NewDomain:
         self, wanted: Machine, place: Place, folders: ImageFolders, share: Path | None = None
     ) -> None:
         self._wanted, self._place = wanted, place
-        room, self._is_used, self._mark = folders
+        folder_of, self._is_used, self._mark = folders
         self._paths = {
-            disk.name: room(disk) / f"disk{number}.{disk.format}"
+            disk.name: folder_of(disk) / f"disk{number}.{disk.format}"
             for number, disk in enumerate(wanted.disks)
         }
-        rooms = list(dict.fromkeys(path.parent for path in self._paths.values())) or [room(None)]
-        self._rooms: list[Path] = []  # folders that this machine created
+        image_folders = list(dict.fromkeys(path.parent for path in self._paths.values())) or [
+            folder_of(None)
+        ]
+        self._folders: list[Path] = []  # folders that this machine created
         self._sinks: dict[str, ImageSink] = {}
         self._over = False
         self._left: list[str] = []
         try:
-            for folder in rooms:
+            for folder in image_folders:
                 self._enter(folder)
-            firmware.write(wanted.definition, rooms[0])
+            firmware.write(wanted.definition, image_folders[0])
             for disk in wanted.disks:
                 path = self._paths[disk.name]
                 if share:
@@ -79,15 +81,15 @@ class NewDomain:
             self.abandon()
             raise
 
-    def _enter(self, room: Path) -> None:
+    def _enter(self, folder: Path) -> None:
         try:
-            room.mkdir(mode=0o711)  # QEMU may run as another user and has to reach its images
+            folder.mkdir(mode=0o711)  # QEMU may run as another user and has to reach its images
         except FileExistsError:
-            raise Conflict(f"{room} exists already; is the attempt running twice?") from None
+            raise Conflict(f"{folder} exists already; is the attempt running twice?") from None
         except OSError as error:
-            raise translate(error, room) from error
-        self._rooms.append(room)
-        (room / UNFINISHED).write_text(self._mark)
+            raise translate(error, folder) from error
+        self._folders.append(folder)
+        (folder / UNFINISHED).write_text(self._mark)
 
     def sink(self, disk: str) -> Sink:
         return self._sinks[disk]
@@ -108,8 +110,8 @@ class NewDomain:
             raise
         self._over = True
         # The images belong to the machine now; a sweep must not delete them even if it is removed.
-        for room in self._rooms:
-            (room / UNFINISHED).unlink(missing_ok=True)
+        for folder in self._folders:
+            (folder / UNFINISHED).unlink(missing_ok=True)
         return made
 
     def left_out(self) -> list[str]:
@@ -121,7 +123,7 @@ class NewDomain:
         The images then stay, and a later sweep decides.
         """
         try:
-            return any(self._is_used(room) for room in self._rooms)
+            return any(self._is_used(folder) for folder in self._folders)
         except HaulbackError:
             return True
 
@@ -131,8 +133,8 @@ class NewDomain:
         self._over = True
         with suppress(HaulbackError):
             self._close(sync=False)
-        for room in self._rooms:
-            shutil.rmtree(room, ignore_errors=True)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -156,13 +158,13 @@ def mark_of(work: Path) -> str:
     return f"{host} {work}"
 
 
-def rooms(host: Host, storage: Path, leaf: str) -> Callable[[MachineDisk | None], Path]:
+def folder_chooser(host: Host, storage: Path, leaf: str) -> Callable[[MachineDisk | None], Path]:
     """Function that returns the folder of a disk's images: in its storage pool, or in `storage`.
 
     The function raises NotFound for a storage pool that is no folder.
     """
 
-    def room(disk: MachineDisk | None) -> Path:
+    def folder_of(disk: MachineDisk | None) -> Path:
         if not disk or not disk.store:
             return storage / leaf
         pools = folders(host)
@@ -170,7 +172,7 @@ def rooms(host: Host, storage: Path, leaf: str) -> Callable[[MachineDisk | None]
             raise NotFound(f"{disk.name}: there is no storage pool {disk.store} that is a folder")
         return pools[disk.store] / leaf
 
-    return room
+    return folder_of
 
 
 def check_wanted(wanted: Machine) -> None:

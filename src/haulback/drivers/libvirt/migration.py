@@ -58,7 +58,11 @@ class MigrationProgress(NamedTuple):
 
 
 def carry(
-    domain: Domain, there: Host, places: Mapping[str, Path], room: Path, progress: MigrationProgress
+    domain: Domain,
+    there: Host,
+    places: Mapping[str, Path],
+    folder: Path,
+    progress: MigrationProgress,
 ) -> None:
     """Migrate a machine to empty disks that already exist at `places` (by name).
 
@@ -69,7 +73,7 @@ def carry(
 
     def go() -> None:
         try:
-            domain.migrate(there, *texts, (room / "memory", room / "disks"))
+            domain.migrate(there, *texts, (folder / "memory", folder / "disks"))
         except HaulbackError as error:
             failed.append(error)
 

@@ -61,7 +61,7 @@ def _keep_passwords(root: ET.Element, now: ET.Element, tell: Tell) -> None:
 
 
 def _disk_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) -> bool:
-    """Replace a disk that was not restored by the machine's current disk in its place."""
+    """Replace a disk that was not restored by the current disk with its device name."""
     there = _same_seat(element, now)
     if there is None:
         if unprotected_devices.is_drive(element):

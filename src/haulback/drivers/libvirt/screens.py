@@ -26,7 +26,7 @@ def locked(text: str, secret: str | None) -> str:
     root = parse(text)
     wanted = _screens(root)
     known = _screens(parse(secret)) if secret is not None else []
-    # After a change of the screens between the two questions, the second answer tells nothing.
+    # If the screens changed between the two requests, the second answer does not describe them.
     if [screen.get("type") for screen in known] == [screen.get("type") for screen in wanted]:
         pairs = zip(wanted, known, strict=True)
         wanted = [screen for screen, now in pairs if "passwd" in now.attrib]

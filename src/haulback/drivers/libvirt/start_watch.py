@@ -12,7 +12,8 @@ from contextlib import suppress
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.errors import HaulbackError, SourceChanged, Unavailable
 
-EVERY = 2.0  # seconds between two checks, because a shorter run hardly reaches the disks
+# Seconds between two checks; a machine that runs for less time hardly writes to its disks.
+EVERY = 2.0
 
 
 class StartWatch:

@@ -12,7 +12,7 @@ _READ = frozenset(("file", "block", "network", "volume", "nvme", "vhostvdpa"))
 DRIVES = {"cdrom": "CD", "floppy": "floppy"}
 _FILES = ("nvdimm", "virtio-pmem")  # models of memory that is stored in a file
 _PLACES = ("file", "dev", "dir", "path", "socket", "volume", "name")  # attributes of a source
-_LONGEST = 160  # characters of a name in a message
+_LONGEST = 160  # maximum length of a name in a message, in characters
 _SHARED = "other machines write to this disk too, so a backup can hold half-finished writes"
 
 

@@ -1,7 +1,7 @@
 """CRC-32C (Castagnoli), the checksum of the metadata of ext4 and XFS.
 
-The standard library has no such function; the tables make four bytes a step, which takes about
-6 microseconds for an inode.
+The standard library has no such function; the tables process four bytes in a step, so that an inode
+takes about 6 microseconds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def crc32c(data: bytes, start: int = START) -> int:
 
 @cache
 def _tables() -> tuple[array[int], array[int], array[int]]:
-    """Registers after four bytes, by the low and by the high half; after one byte, by the byte."""
+    """Tables of registers: for the low and the high half of four bytes, and for a single byte."""
     single = _linear([_shifted(1 << bit, 8) for bit in range(8)])
     low = _linear([_shifted(1 << bit, 32) for bit in range(16)])
     high = _linear([_shifted(1 << bit, 16) for bit in range(16)])
@@ -43,8 +43,9 @@ def _tables() -> tuple[array[int], array[int], array[int]]:
 def _linear(units: Sequence[int]) -> array[int]:
     """The registers of all values, from the registers of their bits.
 
-    The register of a sum is the sum of the registers, so each bit doubles the table by one XOR of a
-    long number; a loop over the values would delay the first answer of a reader by 20 ms.
+    The register of the XOR of two values is the XOR of their registers, so each bit doubles the
+    table by one XOR of a long number; a loop over the values would delay the first answer of a
+    reader by 20 ms.
     """
     size = array("I").itemsize
     table = bytes(size)

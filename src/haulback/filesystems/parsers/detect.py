@@ -149,7 +149,8 @@ def _fat(head: bytes) -> Detected | None:
     sector, cluster, reserved, tables, root, small = struct.unpack_from("<HBHBHH", head, 11)
     short, big, long = struct.unpack_from("<H8xII", head, 22)
     total, table = small or big, short or long
-    # Linux asks for neither mark; some devices, and Atari, write only the name of the type.
+    # Linux requires neither mark; some devices, and Atari computers, write only the name of the
+    # type.
     marked = head[510:512] == b"\x55\xaa" and head[0] in (0xE9, 0xEB)
     marked = marked or head[54:59] in _FAT_NAMES or head[82:87] in _FAT_NAMES
     sound = (

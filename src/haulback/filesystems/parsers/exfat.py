@@ -33,7 +33,7 @@ _END, _FILE, _PLACE, _NAME, _LABEL = 0x00, 0x85, 0xC0, 0xC1, 0x83
 _SECONDARY = 0xC0  # bits set in the type of all slots of a set but the first
 _UNCHAINED = 0x02  # flag NoFatChain: the clusters are contiguous
 _READ_ONLY = 0x01
-_LAST = 0xFFFFFFF8  # table entries from here on end a chain
+_LAST = 0xFFFFFFF8  # a table entry of at least this value ends a chain
 
 
 class _Set(NamedTuple):
@@ -180,7 +180,8 @@ class ExFat:
         attributes, time, zone = raw[4] | raw[5] << 8, struct.unpack_from("<HH", raw, 12), raw[23]
         modified = moment(time[1], time[0]) + min(raw[21], 199) * 10
         if zone & 0x80 and modified:
-            modified -= ((zone & 0x7F ^ 0x40) - 0x40) * 15 * 60_000  # signed, 7 bits, in 15 minutes
+            # Signed, 7 bits, in units of 15 minutes.
+            modified -= ((zone & 0x7F ^ 0x40) - 0x40) * 15 * 60_000
         length, written, cluster, size = struct.unpack_from("<3xB4xQ4xIQ", raw, SLOT)
         parts = (raw[at + 2 : at + SLOT] for at in range(2 * SLOT, len(raw), SLOT)
                  if raw[at] == _NAME)  # fmt: skip

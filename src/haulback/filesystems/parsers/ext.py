@@ -70,8 +70,8 @@ class _Inode(NamedTuple):
     block: bytes
     attributes: int  # block of its extended attributes
     tail: bytes  # bytes after the fields, which hold attributes
-    checks: ExtChecksums  # those of the blocks of this inode
-    is_damaged: bool  # its checksum differs
+    checks: ExtChecksums  # checksums of the blocks of this inode
+    is_damaged: bool  # the stored checksum differs
 
 
 class Ext:

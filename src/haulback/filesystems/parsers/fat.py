@@ -20,7 +20,7 @@ from haulback.filesystems.records import FilePiece
 
 _READ_ONLY = 0x01
 _MOST_12 = 4084  # clusters of a FAT12 at most; a FAT16 has more
-_ENDS = {12: 0xFF8, 16: 0xFFF8, 32: 0x0FFFFFF8}  # table entries from here on end a chain
+_ENDS = {12: 0xFF8, 16: 0xFFF8, 32: 0x0FFFFFF8}  # a table entry of at least this value ends a chain
 _MIRRORS_NOT, _ACTIVE = 0x80, 0x0F  # flag: only one table is active; mask of its number
 _SLOT = struct.Struct("<11x B 8x H HH H I")  # attributes, cluster high, time, date, low, size
 

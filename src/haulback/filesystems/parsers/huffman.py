@@ -73,7 +73,9 @@ class Bits:
 
 
 def copied(result: bytearray, back: int, length: int, most: int) -> None:
-    """Append `length` bytes from `back` bytes before the end. Raises ValueError outside it."""
+    """Append `length` bytes from `back` bytes before the end. Raises ValueError for a distance
+    beyond the start.
+    """
     start = len(result) - back
     if start < 0 or back <= 0 or len(result) + length > most:
         raise ValueError("compressed data has a reference outside its chunk")

@@ -243,10 +243,10 @@ def _joined(
         for key, first in _stripes(segment):
             item, start = places[key]
             if item is None:
-                raise Unsupported(f"a part of it is on {key}, which is not among the disks")
+                raise Unsupported(f"a part of the volume is on {key}, which is not among the disks")
             low = start + first * extent
             if low + each > item.blocks.size:
-                cut[f"a part of it lies past the end of {item.disk}"] = None
+                cut[f"a part of the volume lies past the end of {item.disk}"] = None
             whole = TruncatedBlocks(item.blocks, max(item.blocks.size, low + each))
             columns.append(BlockRange(whole, low, each))
         if len(columns) == 1:

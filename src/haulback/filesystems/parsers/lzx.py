@@ -14,7 +14,7 @@ from haulback.units import KIB
 
 _VERBATIM, _ALIGNED, _STORED = 1, 2, 3
 _SLOTS = 30  # ranges of distances within 32 KiB
-_MAIN, _LENGTHS = 256 + 8 * _SLOTS, 249  # symbols of the codes
+_MAIN, _LENGTHS = 256 + 8 * _SLOTS, 249  # numbers of symbols in the codes
 _EXTRA = [0, 0, 0, 0, *(slot // 2 - 1 for slot in range(4, _SLOTS))]
 _BASES = [sum(1 << extra for extra in _EXTRA[:slot]) - 2 for slot in range(_SLOTS)]
 _TRANSLATED = 12_000_000

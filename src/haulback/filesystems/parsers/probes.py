@@ -1,4 +1,4 @@
-"""Opening of file systems: for readers, and on trial for the list of volumes."""
+"""Opening of file systems: for reading, and as a test for the list of volumes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
 }
 _FATS = ("fat12", "fat16", "fat32")
 _DAMAGE = (*DAMAGE, TypeError)
-_MOST_TRIED, _MOST_READS = 64 * MIB, 20_000  # bytes and reads of a trial, which bound its time
+_MOST_TRIED, _MOST_READS = 64 * MIB, 20_000  # bytes and reads of a test, which limit its time
 
 
 def opened(type_: str, blocks: Blocks, page: CodePage) -> FileSystem:

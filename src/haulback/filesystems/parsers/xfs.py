@@ -35,7 +35,8 @@ _NEEDS_REPAIR = 0x10
 _DEVICE, _LOCAL, _EXTENTS, _TREE = 0, 1, 2, 3
 _REALTIME, _BIG_TIME, _MANY_EXTENTS = 0x1, 0x8, 0x10
 _INODE = struct.Struct(">2sHBBHIII4xQ8xQ8xQQ4xIHBB6xH")
-_DIRECTORY_END = 32 << 30  # offset in a directory from which on it holds hashes, no entries
+# Offset in a directory from which on the blocks hold hashes and no entries.
+_DIRECTORY_END = 32 << 30
 _DEEPEST = 9  # levels of a B+tree: XFS's own limit
 _SINGLE = (b"XD2B", b"XDB3")
 _MANY = (b"XD2D", b"XDD3")
@@ -61,7 +62,7 @@ class _Inode(NamedTuple):
     flags2: int
     data: _Fork
     attributes: _Fork | None
-    is_damaged: bool  # its checksum differs
+    is_damaged: bool  # the stored checksum differs
 
 
 class _Branch(NamedTuple):

@@ -27,7 +27,7 @@ class XfsAttribute(NamedTuple):
 
 
 class AttributeBlocks(NamedTuple):
-    """The attribute fork: `read` returns the block of a number, of `size` bytes."""
+    """The attribute fork: `read` returns the block with a number; blocks have `size` bytes."""
 
     read: Callable[[int], bytes]
     size: int

@@ -102,8 +102,8 @@ def by_policy(request: AnyRequest, policy: Record | None) -> Any:
 
 
 def pinned(catalogue: Catalogue, *places: reach.Place | None) -> str:
-    """The pin of a task that uses all these places.  Raises Malformed, naming the missing links, if
-    no node reaches all.
+    """The pin of a task that uses all these hypervisors and destinations.  Raises Malformed, naming
+    the missing links, if no node reaches all.
     """
     pin = reach.pin(*places)
     if pin == reach.NOWHERE:
@@ -112,8 +112,8 @@ def pinned(catalogue: Catalogue, *places: reach.Place | None) -> str:
 
 
 def on_node(catalogue: Catalogue, wanted: Ref | None, *places: reach.Place | None) -> Named:
-    """The requested node, or else, of the nodes that reach all places, the node with the latest
-    sign of life.
+    """The requested node, or else, of the nodes that reach all these hypervisors and destinations,
+    the node with the latest heartbeat.
 
     Raises NotFound, and Malformed for a node that does not reach all.
     """

@@ -8,7 +8,7 @@ from haulback.kinds.support.reports import SPACE, ReportMember
 from haulback.tasks.record import Task
 
 REMOVAL_REPORT = (
-    ReportMember("removed", "guids", "The backups of the order that are gone now.", needed=True),
+    ReportMember("removed", "guids", "The backups of the order that were removed.", needed=True),
     ReportMember(
         "givenUp", "guids", "Backups that were not found, and whose loss a user confirmed."
     ),

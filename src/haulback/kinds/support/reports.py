@@ -12,8 +12,8 @@ from haulback.wire import JsonObject
 
 
 class ReportMember(NamedTuple):
-    """A member of a report.  `form` is a key of FORMS; `needed`: without the member the task is
-    incomplete.
+    """A member of a report.  `form` is a key of FORMS; `needed` is true if without the member the
+    task is incomplete.
     """
 
     name: str

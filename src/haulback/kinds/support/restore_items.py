@@ -14,7 +14,9 @@ from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup
 from haulback.wire import JsonObject, present
 
-_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not multicast
+_MAC = re.compile(
+    r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}"
+)  # the address of a single card, not multicast
 
 
 def disks_of(files: list[TaskFile] | None, backup: Backup) -> JsonObject:

@@ -12,7 +12,7 @@ from haulback.kinds.api import Context
 from haulback.tasks.record import NewRestoreJob, Task
 from haulback.wire import JsonObject
 
-_LONGEST = 2000  # characters of a restore job's status
+_LONGEST = 2000  # maximum length of a restore job's status, in characters
 
 
 def new_job(kind: str, backup: Backup, context: Context, target: JsonObject) -> NewRestoreJob:

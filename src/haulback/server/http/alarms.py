@@ -12,10 +12,10 @@ from haulback.server.services import alarms
 from haulback.wire import Named, label
 
 _KINDS = {"enum": sorted(AlarmKind.__members__)}
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/alarms",
     "Alarms.",
@@ -38,7 +38,7 @@ def list_alarms(call: ApiRequest) -> Reply:
     return paging.page(*alarms.page(call.app, wanted), _shown)
 
 
-@room(
+@router(
     "GET",
     "/alarms/{guid}",
     "An alarm.",

@@ -12,10 +12,10 @@ from haulback.wire import JsonObject, dump
 
 def documenting(others: Iterable[Operation]) -> Router:
     """Operations that show the documents of the API: of `others` and of these two operations."""
-    room = Router()
+    router = Router()
 
     def described() -> list[Operation]:
-        return [*others, *room.operations]
+        return [*others, *router.operations]
 
     # Callers need no login and may repeat requests, so that each document is made once only.
     @cache
@@ -30,14 +30,14 @@ def documenting(others: Iterable[Operation]) -> Router:
 
         return page(described()).encode()
 
-    @room("GET", "/openapi.json", "The OpenAPI 3.1 document.", roles=PUBLIC, answer=JsonObject)
+    @router("GET", "/openapi.json", "The OpenAPI 3.1 document.", roles=PUBLIC, answer=JsonObject)
     def show_openapi(call: ApiRequest) -> Reply:
         """All operations of this API, as a document."""
         return Reply(raw=(openapi(), "application/json"))
 
-    @room("GET", "/docs", "The operations as a page, offline.", roles=PUBLIC)
+    @router("GET", "/docs", "The operations as a page, offline.", roles=PUBLIC)
     def show_page(call: ApiRequest) -> Reply:
         """All operations of this API, as a page."""
         return Reply(raw=(page(), "text/html; charset=utf-8"))
 
-    return room
+    return router

@@ -14,7 +14,7 @@ from haulback.server.services import assignment
 from haulback.server.services.machines import MachineReading
 from haulback.server.services.record_kinds import RECORD_KINDS
 
-room = Router()
+router = Router()
 _EXAMPLE = {
     "name": "gold",
     "autoAssignSettings": {"mode": {"name": "ASSIGN_ONLY"}, "includeTags": ["gold"]},
@@ -36,7 +36,7 @@ def _declare(name: str) -> None:
         (f"/policies/{name}/auto-assignment-preview", "of a draft", "gold --new"),
         (f"/policies/{name}/{{guid}}/auto-assignment-preview", "of a changed policy", noun.upper()),
     ):
-        room(
+        router(
             "POST",
             path,
             f"Preview the auto-assignment {summary}.",

@@ -26,7 +26,7 @@ from haulback.wire import JsonObject, Named, Ref, label
 _STATUSES = {"FAILED", "INPROGRESS", "PARTIAL_SUCCESS", "QUEUED", "SUCCESS", "SUCCESS_REMOVED"}
 _PLACES = {"PRESENT", "DAMAGED", "MISSING", "REMOVED", "FAILED", "IN_PROGRESS"}
 _TYPES = {"FULL", "INCREMENTAL", "SYNCHRONIZATION", "SYNTHETIC"}
-room = Router()
+router = Router()
 
 
 _FILTERS = (
@@ -44,7 +44,7 @@ _FILTERS = (
 )  # fmt: skip
 
 
-@room(
+@router(
     "GET",
     "/backups",
     "Backups.",
@@ -62,7 +62,7 @@ def list_backups(call: ApiRequest) -> Reply:
         return paging.page(found, total, lambda whole: _backup(whole, reading.catalogue))
 
 
-@room(
+@router(
     "GET",
     "/backups/{guid}",
     "A backup.",
@@ -77,7 +77,7 @@ def one_backup(call: ApiRequest) -> BackupRecord:
         return _backup(reading.whole(call.guid), reading.catalogue)
 
 
-@room(
+@router(
     "PUT",
     "/backups/{guid}/description",
     "Describe a backup.",
@@ -95,7 +95,7 @@ def describe(call: ApiRequest) -> None:
     backups.set_members(call.app, call.who, "describe backup", call.guid, description=text)
 
 
-@room(
+@router(
     "PUT",
     "/backups/{guid}/warnings-acknowledged",
     "Acknowledge warnings.",
@@ -113,7 +113,7 @@ def acknowledge(call: ApiRequest) -> None:
     backups.set_members(call.app, call.who, operation, call.guid, acknowledged=is_read)
 
 
-@room(
+@router(
     "POST",
     "/backups/{guid}/confirm-missing",
     "Confirm that a backup is lost.",
@@ -127,7 +127,7 @@ def confirm_missing(call: ApiRequest) -> None:
     backups.confirm_missing(call.app, call.who, call.guid)
 
 
-@room(
+@router(
     "GET",
     "/backups/{guid}/proof",
     "Proof of a backup.",
@@ -150,7 +150,7 @@ def proof(call: ApiRequest) -> Proof:
     )
 
 
-@room(
+@router(
     "GET",
     "/backup-locations",
     "Locations of backups.",
@@ -183,7 +183,7 @@ def list_locations(call: ApiRequest) -> Reply:
         return paging.page(locations, total, lambda item: shown_location(item, reading.catalogue))
 
 
-@room(
+@router(
     "GET",
     "/backup-locations/{guid}",
     "A location.",
@@ -198,7 +198,7 @@ def one_location(call: ApiRequest) -> Location:
         return shown_location(known.backups.at_location(call.guid), known)
 
 
-@room(
+@router(
     "GET",
     "/backup-files",
     "Files of a backup.",
@@ -214,7 +214,7 @@ def list_files(call: ApiRequest) -> list[File]:
     return _files(call)
 
 
-@room(
+@router(
     "GET",
     "/backup-files/detailed/for-restore",
     "Files to restore.",
@@ -242,7 +242,7 @@ def _files(call: ApiRequest) -> list[File]:
     return [_file(whole, disk) for disk in whole.first.files]
 
 
-@room(
+@router(
     "GET",
     "/restore-jobs",
     "Restore jobs.",
@@ -258,7 +258,7 @@ def list_jobs(call: ApiRequest) -> Reply:
     return paging.page(*backups.restore_jobs(call.app, paging.wanted(call)), _job)
 
 
-@room(
+@router(
     "GET",
     "/restore-jobs/{guid}",
     "A restore job.",

@@ -10,11 +10,11 @@ from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import reports
 from haulback.server.services.report_sizes import ReportSpan
 
-room = Router()
+router = Router()
 
 
 def _declare(path: str, measure: Measure, words: str, command: str) -> None:
-    @room(
+    @router(
         "POST",
         f"/chargeback-reporting/{path}/vm",
         f"{words} by group.",
@@ -46,6 +46,6 @@ _declare("backup-size", Measure.BACKUP_SIZE, "Sizes of backups", "report chargeb
 _declare(
     "transfer-size",
     Measure.TRANSFER_SIZE,
-    "Bytes read of machines",
+    "Bytes read from machines",
     "report chargeback --transfer",
 )

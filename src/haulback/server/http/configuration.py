@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
+from haulback import units
 from haulback.contract import example_values as example
 from haulback.contract.losses import Losses
 from haulback.contract.notifications import ADDRESSES, cut_address
@@ -29,13 +30,13 @@ from haulback.server.services.configuration import ConfigurationReading, Request
 from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordKind
 from haulback.wire import JsonObject, Word
 
-room = Router()
+router = Router()
 
 
 class _Served(NamedTuple):
     """The path of a kind of record.
 
-    `change` limits narrowed callers that add, change or remove records; `more` are members of the
+    `change` limits restricted callers that add, change or remove records; `more` are members of the
     example in addition to the name.
     """
 
@@ -122,16 +123,16 @@ def _filters(kind: RecordKind) -> tuple[Param, ...]:
     """Query parameters that choose records of a kind."""
     parent = kind.parent[1] if kind.parent else None
     filters: tuple[Param, ...] = (
-        (Param(parent, f"Of this {parent.replace('-', ' ')}.", GUID),) if parent else ()
+        (Param(parent, f"Of this {RECORD_KINDS[parent].words}.", GUID),) if parent else ()
     )
     return filters + _FILTERS.get(kind.name, ())
 
 
 def _declare_reading(path: str, kind: RecordKind) -> None:
-    @room(
+    @router(
         "GET",
         path,
-        f"All records: {kind.words}.",
+        f"All {units.plural(kind.words)}.",
         roles=PEOPLE,
         projects=ProjectAccess.USE,
         answer=ShownRecord,
@@ -146,7 +147,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
                 result, total, lambda record: _for(call, _shown(record, kind, around))
             )
 
-    @room(
+    @router(
         "GET",
         f"{path}/{{guid}}",
         f"A {kind.words}.",
@@ -182,7 +183,7 @@ def _changed(kind: RecordKind) -> Callable[[ApiRequest], Losses] | None:
 
 
 def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
-    @room(
+    @router(
         "POST",
         served.path,
         f"Add a {kind.words}.",
@@ -196,7 +197,7 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
     def make(call: ApiRequest) -> JsonObject:
         return configuration.add(call.app, call.who, _sent(call, kind), _view(kind))
 
-    @room(
+    @router(
         "PUT",
         text,
         f"Change a {kind.words}.",
@@ -211,7 +212,7 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
         sent = _sent(call, kind)
         return configuration.change(call.app, call.who, call.guid, sent, _view(kind))
 
-    @room(
+    @router(
         "DELETE",
         text,
         f"Remove a {kind.words}.",
@@ -309,7 +310,7 @@ for _served in _SERVED:
     _declare(_served)
 
 
-@room(
+@router(
     "GET",
     "/network/shared",
     "Networks of no manager.",

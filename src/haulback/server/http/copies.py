@@ -9,10 +9,10 @@ from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import destination_sync
 from haulback.wire import Named, label
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "PUT",
     "/backup-destinations/{guid}/copies",
     "Copy all backups of a destination to others.",

@@ -31,10 +31,10 @@ from haulback.wire import JsonObject, Named
 _DAY_MS = 86_400_000
 _CHARTED = 15  # days of the chart in portals, which map values to days by position
 _MOST_DAYS = 3660  # ten years
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/dashboard/protection",
     "Protection of machines.",
@@ -52,7 +52,7 @@ def protected(call: ApiRequest) -> dict[str, Protection]:
     return {"vm": Protection(good, sum(counts[state] for state in bad), bare)}
 
 
-@room(
+@router(
     "GET",
     "/dashboard/backup-stats",
     "The last day's backups.",
@@ -76,7 +76,7 @@ def backup_stats(call: ApiRequest) -> BackupStats:
     return BackupStats(good, bad, under_way, queued, size(stored))
 
 
-@room(
+@router(
     "GET",
     "/dashboard/staging-space",
     "Staging areas.",
@@ -100,7 +100,7 @@ def staging_space(call: ApiRequest) -> list[StagingSpace]:
     ]
 
 
-@room(
+@router(
     "GET",
     "/dashboard/backup-destination-stats",
     "Destinations.",
@@ -136,7 +136,7 @@ def _space(destination: BackupDestination, stored: int) -> DestinationSpace:
     )
 
 
-@room(
+@router(
     "GET",
     "/dashboard/vm-backup-size-stats",
     "Bytes by day.",
@@ -162,7 +162,7 @@ def size_stats(call: ApiRequest) -> SizeStats:
     )
 
 
-@room(
+@router(
     "GET",
     "/global-settings",
     "Settings of the whole server.",
@@ -173,12 +173,12 @@ def size_stats(call: ApiRequest) -> SizeStats:
 def global_settings(call: ApiRequest) -> JsonObject:
     """Settings of the whole server that portals read.
 
-    `dryRuns`: this server supports `dryRun`, which earlier versions ignore.
+    `dryRuns` is true if this server supports `dryRun`, which earlier versions ignore.
     """
     return {"leaseMs": call.app.lease_ms, "timeZone": call.app.time_zone, "dryRuns": True}
 
 
-@room(
+@router(
     "POST",
     "/policies/vm-backup/list-by-entities",
     "Policies of machines.",

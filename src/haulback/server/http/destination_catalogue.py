@@ -19,10 +19,10 @@ from haulback.server.http.operation import TEXT, ApiRequest, Param, Router
 from haulback.server.services import attach, catalogue_exchange, record_losses
 from haulback.wire import parse
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "POST",
     "/backup-destinations/attach",
     "Attach a destination with its backups.",
@@ -55,7 +55,7 @@ def _attached(call: ApiRequest) -> AttachedDestination:
     return wanted
 
 
-@room(
+@router(
     "POST",
     "/backup-destinations/{guid}/take-over",
     "Become the owner of a destination.",
@@ -78,7 +78,7 @@ def take_over(call: ApiRequest) -> DestinationRecord:
     return _with_task(call, take=True, revoked=wanted.oldCredentialRevoked)
 
 
-@room(
+@router(
     "POST",
     "/backup-destinations/{guid}/read-catalogue",
     "Read the catalogue of a destination.",
@@ -102,7 +102,7 @@ def _with_task(call: ApiRequest, *, take: bool, revoked: bool) -> DestinationRec
     return shown
 
 
-@room(
+@router(
     "GET",
     "/nodes/self/catalogue/{guid}",
     "The catalogue of the destination of a task.",
@@ -116,7 +116,7 @@ def catalogue(call: ApiRequest) -> CataloguePage:
     return catalogue_exchange.page(call.app, call.node, call.guid, after)
 
 
-@room(
+@router(
     "POST",
     "/nodes/self/catalogue/{guid}",
     "Backups that a node found on the destination of a task.",

@@ -7,10 +7,10 @@ from haulback.contract.space import MachineShare
 from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import space
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/backup-destinations/{guid}/space",
     "Stored bytes of a destination by machine.",

@@ -51,9 +51,9 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with ExitStack() as stack:
             try:
-                # The same step counts and checks, since streams that start together could pass the
-                # limit otherwise.
-                stack.enter_context(self._app.event_hub.places.place(self._account))
+                # Counting and checking are one step, since otherwise streams that start together
+                # could exceed the limit.
+                stack.enter_context(self._app.event_hub.streams.counted(self._account))
             except TooMany as error:
                 await failed(error, "GET", "/events")(scope, receive, send)
                 return

@@ -16,10 +16,10 @@ _KINDS = {"enum": sorted(EventKind.__members__)}
 _NUMBER = {"type": "integer", "minimum": 0}
 _MOST, _USUAL = 1000, 100
 _LONGEST = 1 << 53
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/events",
     "Events.",

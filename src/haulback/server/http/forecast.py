@@ -13,10 +13,10 @@ from haulback.wire import Named, label
 
 _DAYS, _MOST_DAYS = 7, 31
 _ROWS, _MOST_ROWS = 1000, 10_000
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/forecast",
     "The fires of the next days, and the fires that will not fit their windows.",

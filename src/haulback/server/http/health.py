@@ -5,16 +5,18 @@ from __future__ import annotations
 from haulback.contract.roles import PUBLIC
 from haulback.server.http.operation import ApiRequest, Router
 
-room = Router()
+router = Router()
 
 
-@room("GET", "/livez", "Whether the process answers.", answer=dict[str, str], roles=PUBLIC)
+@router("GET", "/livez", "Whether the process answers.", answer=dict[str, str], roles=PUBLIC)
 def alive(call: ApiRequest) -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
-@room("GET", "/readyz", "Whether the server can do its work.", answer=dict[str, str], roles=PUBLIC)
+@router(
+    "GET", "/readyz", "Whether the server can do its work.", answer=dict[str, str], roles=PUBLIC
+)
 def ready(call: ApiRequest) -> dict[str, str]:
     """The database can be written, the server key opens its secrets, and file descriptors are
     left.

@@ -49,10 +49,10 @@ from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/hypervisors",
     "All hypervisors.",
@@ -104,7 +104,7 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
     return found[page * size : (page + 1) * size]
 
 
-@room(
+@router(
     "GET",
     "/hypervisors/{guid}",
     "A hypervisor.",
@@ -120,7 +120,7 @@ def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
         return _hypervisor(around.known.places.hypervisor(call.guid), around)
 
 
-@room(
+@router(
     "POST",
     "/hypervisors",
     "Add a hypervisor.",
@@ -140,7 +140,7 @@ def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     return shown
 
 
-@room(
+@router(
     "PUT",
     "/hypervisors/{guid}",
     "Change a hypervisor.",
@@ -158,7 +158,7 @@ def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
         return _hypervisor(record, _around(reading, call))
 
 
-@room(
+@router(
     "DELETE",
     "/hypervisors/{guid}",
     "Remove a hypervisor.",
@@ -188,7 +188,7 @@ def _lost(call: ApiRequest, kind: str, otherwise: Callable[[App, str], Losses]) 
     return otherwise(call.app, call.guid)
 
 
-@room(
+@router(
     "POST",
     "/hypervisors/{guid}/confirm-absent",
     "Confirm the absence of missed machines.",
@@ -203,7 +203,7 @@ def confirm_absent(call: ApiRequest) -> list[Named]:
     return hypervisors.confirm_absent(call.app, call.guid, call.who)
 
 
-@room(
+@router(
     "GET",
     "/backup-destinations",
     "All destinations.",
@@ -226,7 +226,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     return Reply(shown, headers={"X-Total-Count": str(len(rows))})
 
 
-@room(
+@router(
     "POST",
     "/backup-destinations/usable-for-vms",
     "Destinations for backups of machines.",
@@ -245,7 +245,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     return shown_destinations(call, found)
 
 
-@room(
+@router(
     "GET",
     "/backup-destinations/{guid}",
     "A destination.",
@@ -259,7 +259,7 @@ def one_destination(call: ApiRequest) -> DestinationRecord:
     return shown_destinations(call, [destinations.destination(call.app, call.guid)])[0]
 
 
-@room(
+@router(
     "POST",
     "/backup-destinations",
     "Add a destination.",
@@ -281,7 +281,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     return shown
 
 
-@room(
+@router(
     "PUT",
     "/backup-destinations/{guid}",
     "Change a destination.",
@@ -306,7 +306,7 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     return shown_destinations(call, [changed])[0]
 
 
-@room(
+@router(
     "DELETE",
     "/backup-destinations/{guid}",
     "Remove a destination.",
@@ -329,7 +329,7 @@ def remove_destination(call: ApiRequest) -> Reply | None:
     return None
 
 
-@room(
+@router(
     "POST",
     "/backup-destinations/{guid}/init",
     "Create the repository of a destination again.",
@@ -345,7 +345,7 @@ def init_destination(call: ApiRequest) -> DestinationRecord:
     return shown
 
 
-@room(
+@router(
     "POST",
     "/backup-destinations/{guid}/move",
     "Move a destination.",
@@ -369,7 +369,7 @@ def move_destination(call: ApiRequest) -> DestinationRecord:
     return shown
 
 
-@room(
+@router(
     "POST",
     "/backup-destinations/{guid}/close-breaker",
     "Close the breaker of a destination.",

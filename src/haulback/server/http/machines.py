@@ -31,7 +31,7 @@ from haulback.server.services.machines import MachineReading
 from haulback.units import DAY_MS
 from haulback.wire import label
 
-room = Router()
+router = Router()
 _LONGEST_SILENCE = 10 * 365 * DAY_MS
 _SILENT_FOR = Param(
     "silentFor",
@@ -40,7 +40,7 @@ _SILENT_FOR = Param(
 )
 
 
-@room(
+@router(
     "GET",
     "/virtual-machines",
     "Machines.",
@@ -72,7 +72,7 @@ def list_machines(call: ApiRequest) -> Reply:
         return paging.page(machines_shown, total, view_of(call, reading, machines_shown))
 
 
-@room(
+@router(
     "GET",
     "/virtual-machines/{guid}",
     "A machine.",
@@ -89,7 +89,7 @@ def one_machine(call: ApiRequest) -> VirtualMachine:
         return view_of(call, reading, [machine])(machine)
 
 
-@room(
+@router(
     "PUT",
     "/virtual-machines/{guid}/settings",
     "Change a machine's settings.",
@@ -108,7 +108,7 @@ def set_machine(call: ApiRequest) -> None:
     machines.change_settings(call.app, call.who, call.guid, wanted)
 
 
-@room(
+@router(
     "DELETE",
     "/virtual-machines/{guid}",
     "Forget a machine.",
@@ -153,7 +153,7 @@ def _lost(call: ApiRequest) -> Losses:
     return record_losses.of_machine(call.app, call.guid, call.who.scope)
 
 
-@room(
+@router(
     "DELETE",
     "/virtual-machines/all-non-present",
     "Remove absent machines.",
@@ -168,7 +168,7 @@ def remove_absent(call: ApiRequest) -> None:
     machines.remove_absent(call.app, call.who)
 
 
-@room(
+@router(
     "POST",
     "/virtual-machines/incremental-not-possible",
     "Machines that need a full backup.",
@@ -207,7 +207,7 @@ def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     return []
 
 
-@room(
+@router(
     "GET",
     "/virtual-machine-disks",
     "Disks of a machine.",
@@ -228,7 +228,7 @@ def list_disks(call: ApiRequest) -> list[DiskRecord]:
     return [_disk(machine, disk) for disk in machine.disks]
 
 
-@room(
+@router(
     "PUT",
     "/virtual-machine-disks/{guid}/settings",
     "Change a disk's settings.",

@@ -50,10 +50,10 @@ from haulback.wire import JsonObject, Named, label
 _PAGE = 1000  # rows of a page, unless the request asks for more
 _RIGHTS = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHERS")
            for what in ("READ", "WRITE", "EXECUTE")]  # fmt: skip
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/mounted-backups",
     "Mounted backups.",
@@ -88,7 +88,7 @@ def list_mounts(call: ApiRequest) -> Reply:
         return paging.page(result, total, lambda mount: _mounted(mount, counts, known))
 
 
-@room(
+@router(
     "GET",
     "/mounted-backups/{guid}",
     "A mounted backup.",
@@ -104,7 +104,7 @@ def one_mount(call: ApiRequest) -> MountedBackup:
         return _mounted(mount, reading.volume_counts([mount.guid]), reading.catalogue)
 
 
-@room(
+@router(
     "GET",
     "/file-systems",
     "File systems of a backup.",
@@ -125,7 +125,7 @@ def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     return [_file_system(volume_guid(one.guid, volume.name), volume) for volume in volumes]
 
 
-@room(
+@router(
     "GET",
     "/mounted-file-systems/detailed",
     "File systems of a mounted backup.",
@@ -143,7 +143,7 @@ def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
         return [_shown(shown, one) for shown in reading.volumes(one.guid)]
 
 
-@room(
+@router(
     "GET",
     "/mounted-files",
     "Disks of a mounted backup.",
@@ -185,7 +185,7 @@ def _chosen(one: Mount) -> list[str]:
     return next((v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), [])
 
 
-@room(
+@router(
     "GET",
     "/mounted-backups/{guid}/iscsi",
     "iSCSI target of a mounted backup, with the secret.",
@@ -211,7 +211,7 @@ def iscsi(call: ApiRequest) -> Reply:
     return Reply(told, headers={"Cache-Control": "no-store"})
 
 
-@room(
+@router(
     "POST",
     "/mounted-file-systems/{guid}/listing",
     "Entries of a folder.",
@@ -257,7 +257,7 @@ def listing(call: ApiRequest) -> Reply:
     return Reply(rows, headers=more)
 
 
-@room(
+@router(
     "POST",
     "/mounted-file-systems/{guid}/details",
     "Details of a file or folder, which is opened.",
@@ -291,7 +291,7 @@ def details(call: ApiRequest) -> FileDetails:
         raise Unavailable("the node sent a malformed response") from None
 
 
-@room(
+@router(
     "POST",
     "/mounted-file-systems/{guid}/download",
     "Fetch files.",

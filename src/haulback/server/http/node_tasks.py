@@ -34,10 +34,10 @@ from haulback.tasks.record import Task
 from haulback.wire import JsonObject, Named, present, read
 
 _MOST_QUEUED = 1000  # tasks of an offer at most, even if the node requests more
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/tasks/queued",
     "Tasks to be executed by a node.",
@@ -93,7 +93,7 @@ def _or_number(schemas: Schemas, known: Schema) -> Schema:
     return {"anyOf": [known, {"type": "number", "minimum": 0, "maximum": 100}]}
 
 
-@room(
+@router(
     "PUT",
     "/tasks/{guid}/progress",
     "Percent done.",
@@ -133,7 +133,7 @@ def _objects(call: ApiRequest) -> None:
 
 
 for _what in ("cloud", "os"):
-    room(
+    router(
         "PUT",
         f"/tasks/{{guid}}/{_what}-progress",
         f"Progress of {_what} work, in objects.",
@@ -145,7 +145,7 @@ for _what in ("cloud", "os"):
     )(_objects)
 
 
-@room(
+@router(
     "PUT",
     "/tasks/{guid}/backup-type",
     "Full or incremental.",
@@ -164,7 +164,7 @@ def backup_type(call: ApiRequest) -> Reply:
     return _represented(call, node_tasks.became(call.app, call.node, call.guid, kind.value))
 
 
-@room(
+@router(
     "PUT",
     "/tasks/{guid}/transfer-info",
     "Results of the work.",
@@ -200,7 +200,7 @@ def _represented(call: ApiRequest, task: Task) -> Reply:
     return Reply(task_views.details(task), status=200, headers=applied)
 
 
-@room(
+@router(
     "PUT",
     "/tasks/{guid}/transfer-rate",
     "A sample of the transfer rate.",
@@ -218,7 +218,7 @@ def transfer_rate(call: ApiRequest) -> None:
     node_tasks.add_sample(call.app, call.node, call.guid, sample)
 
 
-@room(
+@router(
     "PUT",
     "/tasks/{guid}/transfer-rate/incremental",
     "A sample whose bytes are added to the total.",
@@ -252,7 +252,7 @@ def _task_of(wanted: UpdateCbtTaskRequest | UpdateIncSnapRequired) -> str:
     return guid_of(named, "guid")
 
 
-@room(
+@router(
     "PUT",
     "/tasks/cbt-id",
     "The checkpoint.",
@@ -270,7 +270,7 @@ def cbt_id(call: ApiRequest) -> None:
     node_tasks.set_member(call.app, call.node, _task_of(wanted), "cbtId", wanted.cbtId)
 
 
-@room(
+@router(
     "PUT",
     "/tasks/inc-snap-required",
     "Whether the export must keep a snapshot.",
@@ -286,7 +286,7 @@ def inc_snap_required(call: ApiRequest) -> None:
     node_tasks.inc_snap_required(call.app, call.node, _task_of(wanted), wanted.incSnapRequired)
 
 
-@room(
+@router(
     "POST",
     "/tasks/{guid}/task-files",
     "The files of a task.",
@@ -317,7 +317,7 @@ for _path, _name, _value in (
     ("restore-host-id", "restoreHostId", "host-1"),
     ("restore-storage-id", "restoreStorageId", "storage-1"),
 ):
-    room(
+    router(
         "PUT",
         f"/tasks/{{guid}}/{_path}",
         f"Target of the restore: {_name}.",
@@ -329,7 +329,7 @@ for _path, _name, _value in (
     )(_place(_name))
 
 
-@room(
+@router(
     "POST",
     "/tasks/inventory",
     "A full inventory.",
@@ -351,7 +351,7 @@ def inventory(call: ApiRequest) -> None:
     inventory_sync.take_inventory(call.app, call.node, call.read(FullInventory))
 
 
-@room(
+@router(
     "POST",
     "/tasks/instance-inventory",
     "The inventory of a machine.",
@@ -366,7 +366,7 @@ def instance_inventory(call: ApiRequest) -> None:
     inventory_sync.take_instance(call.app, call.node, call.read(OneInventory))
 
 
-@room(
+@router(
     "POST",
     "/tasks/tape-manager-inventory",
     "The inventory of a tape manager.",
@@ -389,7 +389,7 @@ def tape_inventory(call: ApiRequest) -> None:
     )
 
 
-@room(
+@router(
     "POST",
     "/tasks/{guid}/log",
     "Add lines to the log of a task.",

@@ -50,13 +50,13 @@ from haulback.server.services.app import App
 from haulback.server.services.giving_up import NODE
 from haulback.texts import check_name
 
-room = Router()
+router = Router()
 
 
 _FIRST_RELEASES = re.compile(r"0\.1\.[0-9]+$")
 
 
-@room(
+@router(
     "GET",
     "/nodes",
     "All nodes.",
@@ -73,7 +73,7 @@ def list_nodes(call: ApiRequest) -> Reply:
     return Reply(shown, headers={"X-Total-Count": str(len(shown))})
 
 
-@room(
+@router(
     "GET",
     "/nodes/{guid}",
     "A node.",
@@ -93,7 +93,7 @@ def _shown(call: ApiRequest, node: Node, token: str | None = None) -> NodeRecord
     return shown
 
 
-@room(
+@router(
     "POST",
     "/nodes",
     "Add a node.",
@@ -111,7 +111,7 @@ def add_node(call: ApiRequest) -> NodeRecord:
     return _shown(call, *nodes.add(call.app, call.who, wanted))
 
 
-@room(
+@router(
     "POST",
     "/nodes/{guid}/token",
     "A new token.",
@@ -126,7 +126,7 @@ def renew_token(call: ApiRequest) -> NodeRecord:
     return _shown(call, *nodes.renew_token(call.app, call.who, call.guid))
 
 
-@room(
+@router(
     "PUT",
     "/nodes/{guid}",
     "Change a node.",
@@ -144,7 +144,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     return _shown(call, nodes.change(call.app, call.who, call.guid, wanted))
 
 
-@room(
+@router(
     "DELETE",
     "/nodes/{guid}",
     "Remove a node.",
@@ -173,7 +173,7 @@ def _lost(call: ApiRequest) -> Losses:
     return record_losses.of_node(call.app, call.guid)
 
 
-@room(
+@router(
     "POST",
     "/nodes/enrolment",
     "Invite a node.",
@@ -187,7 +187,7 @@ def invite(call: ApiRequest) -> EnrolmentToken:
     return EnrolmentToken(nodes.invite(call.app, call.who))
 
 
-@room(
+@router(
     "POST",
     "/nodes/enrol",
     "Enrol.",
@@ -216,7 +216,7 @@ def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
     return nodes.is_enrolled(app, Enrolled(guid, secret))
 
 
-@room(
+@router(
     "POST",
     "/nodes/session",
     "Begin a session.",
@@ -262,7 +262,7 @@ def _revision(wanted: Session) -> int:
     return wanted.revision
 
 
-@room(
+@router(
     "GET",
     "/nodes/self/orders/{guid}",
     "The order of a task that the node took.",
@@ -275,7 +275,7 @@ def order(call: ApiRequest) -> WorkOrder:
     return node_tasks.order(call.app, call.node, call.guid)
 
 
-@room(
+@router(
     "GET",
     "/nodes/self/keys/{guid}",
     "The key of a repository.",
@@ -290,7 +290,7 @@ def key(call: ApiRequest) -> Reply:
     return Reply(keys, headers={"Cache-Control": "no-store"})
 
 
-@room(
+@router(
     "GET",
     "/nodes/self/pins/{guid}",
     "Attempts that still use a destination.",
@@ -303,7 +303,7 @@ def pins(call: ApiRequest) -> list[str]:
     return node_tasks.pins(call.app, call.node, call.guid)
 
 
-@room(
+@router(
     "POST",
     "/nodes/self/needed",
     "Names that are still needed.",
@@ -320,7 +320,7 @@ def needed(call: ApiRequest) -> list[str]:
     return node_tasks.needed(call.app, names)
 
 
-@room(
+@router(
     "GET",
     "/nodes/self/expected/{guid}",
     "Backups that a task must find.",
@@ -336,13 +336,13 @@ def expected(call: ApiRequest) -> list[str]:
     )
 
 
-@room("GET", "/nodes/self/shares", "Mounts of the node.", answer=str, many=True, roles=NODES)
+@router("GET", "/nodes/self/shares", "Mounts of the node.", answer=str, many=True, roles=NODES)
 def shares(call: ApiRequest) -> list[str]:
     """The guids of the mounted backups of this node."""
     return nodes.mounts_of(call.app, call.node)
 
 
-@room(
+@router(
     "GET",
     "/nodes/self/shares/{guid}",
     "The order of a mount.",
@@ -354,7 +354,7 @@ def share(call: ApiRequest) -> WorkOrder:
     return node_tasks.share(call.app, call.node, call.guid)
 
 
-@room(
+@router(
     "POST",
     "/nodes/self/shares/{guid}/damage",
     "Damage that the readers of a mount have found.",
@@ -374,7 +374,7 @@ def mount_damage(call: ApiRequest) -> None:
     mount_reports.damaged(call.app, call.node, call.guid, met.reports)
 
 
-@room(
+@router(
     "GET",
     "/nodes/self/questions",
     "File requests for the node.",
@@ -388,7 +388,7 @@ def pending_requests(call: ApiRequest) -> list[PendingRequest]:
     return call.app.node_requests.fetch(call.node.guid)
 
 
-@room(
+@router(
     "POST",
     "/nodes/self/answers/{guid}",
     "A piece of an answer.",
@@ -412,7 +412,7 @@ def answer(call: ApiRequest) -> PieceReceipt:
     return PieceReceipt(call.app.node_requests.bring(call.node.guid, call.guid, part))
 
 
-@room(
+@router(
     "POST",
     "/nodes/self/abandoned",
     "Snapshots of failed attempts.",
@@ -429,7 +429,7 @@ def abandoned(call: ApiRequest) -> list[str]:
     return node_tasks.abandoned(call.app, names)
 
 
-@room(
+@router(
     "PUT",
     "/nodes/self/staging",
     "Report the free staging space; counts as a heartbeat of the node.",

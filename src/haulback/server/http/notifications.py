@@ -15,10 +15,10 @@ from haulback.server.services import delivery
 from haulback.wire import Named, label
 
 _STATES = ("COLLECTING", "WAITING", "SENDING", "DELIVERED", "FAILED")
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "POST",
     "/notification-channels/{guid}/test",
     "Send a test message by a channel.",
@@ -35,7 +35,7 @@ def try_channel(call: ApiRequest) -> DeliveryRecord:
     return _shown(delivery.try_channel(call.app, call.who, call.guid))
 
 
-@room(
+@router(
     "GET",
     "/deliveries",
     "Messages to receivers of notifications.",
@@ -59,7 +59,7 @@ def list_deliveries(call: ApiRequest) -> Reply:
     return paging.page(*delivery.page(call.app, wanted), _shown)
 
 
-@room(
+@router(
     "GET",
     "/deliveries/{guid}",
     "A message with its attempts.",
@@ -73,7 +73,7 @@ def one_delivery(call: ApiRequest) -> DeliveryRecord:
     return _shown(delivery.delivery(call.app, call.guid, call.who.scope))
 
 
-@room(
+@router(
     "POST",
     "/deliveries/{guid}/redeliver",
     "Deliver a message again.",

@@ -55,7 +55,7 @@ def document(operations: Iterable[Operation]) -> JsonObject:
         "info": {
             "title": "Haulback",
             "version": haulback.__version__,
-            "description": "Open backup and recovery. The Tasks Controller and its neighbours.",
+            "description": "Open backup and recovery: the API of all controllers.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/api"}],
@@ -98,7 +98,7 @@ def _describe(one: Operation) -> str:
     if one.roles == PUBLIC:
         return f"{about} No login is needed."
     who = ", ".join(role for role in ROLES if role in one.roles)
-    return f"{about} Roles: {who}. For narrowed callers: {ABOUT[one.access]}"
+    return f"{about} Roles: {who}. For restricted callers: {ABOUT[one.access]}"
 
 
 def _parameters(item: Operation) -> list[JsonObject]:

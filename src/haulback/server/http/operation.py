@@ -81,7 +81,7 @@ class ApiRequest:
     place: str
     token: str | None
     bounds: Bounds = PEOPLE
-    # Checks the access again; raises if it has ended.
+    # Checks the access again; raises if the access has ended.
     readmit: Callable[[], Caller] = field(default=_nobody)
 
     def read(self, kind: object) -> Any:
@@ -113,21 +113,21 @@ SchemaOf = Callable[[Schemas, Schema], Schema]  # a function that changes the sc
 class Operation:
     """Declaration of an operation: the only source of its route, access, schema and documents.
 
-    `roles` may call the operation; the empty set needs no login.  `projects` limits narrowed
-    callers, by default to a refusal.  `request` and `answer` are the types of the schemas; without
-    `answer` the response has no body.  `request_schema` and `answer_schema` change the schema of a
-    type. `many`: the answer is an array of `answer`.  `examples` are request bodies that clients
-    send.  `command` is a command line that calls the operation, with words in capitals for objects;
-    it is empty if no command calls the operation.  `waits`: the handler is called again at the next
-    event, while the handler returns None and the caller wants to wait.  `slow`: the handler waits
-    for a node or a hash, so that it runs in separate threads.  `body` limits the size of a body;
-    `vouched` is a proof of identity that the head of a public operation may hold, with the limits
-    that apply then.
+    `roles` may call the operation; the empty set needs no login.  `projects` limits callers who are
+    restricted to projects, by default to a refusal.  `request` and `answer` are the types of the
+    schemas; without `answer` the response has no body.  `request_schema` and `answer_schema` change
+    the schema of a type. `many` is true if the answer is an array of `answer`.  `examples` are
+    request bodies that clients send.  `command` is a command line that calls the operation, with
+    words in capitals for objects; it is empty if no command calls the operation.  `waits` is true
+    if the handler is called again at the next event, while the handler returns None and the caller
+    wants to wait. `slow` is true if the handler waits for a node or a hash, so that it runs in
+    separate threads. `body` limits the size of a body; `vouched` is a proof of identity that the
+    head of a public operation may hold, with the limits that apply then.
 
     `destroys` lists the objects that a request would remove or change irrevocably: commands show
-    this list and ask, and `dryRun=true` returns the list.  `rehearsed`: a dry run also carries the
-    request out and rolls it back, so that it fails if the request would fail.  `unasked` is the
-    reason why an operation that removes something needs no question.
+    this list and ask, and `dryRun=true` returns the list.  `rehearsed` is true if a dry run also
+    carries the request out and rolls it back, so that it fails if the request would fail.
+    `unasked` is the reason why an operation that removes something needs no question.
     """
 
     method: str
@@ -176,7 +176,7 @@ class Operation:
 
     @property
     def access(self) -> ProjectAccess:
-        """Limits of a narrowed caller; public operations and operations of nodes have limits of
+        """Limits of a restricted caller; public operations and operations of nodes have limits of
         their own.
         """
         if self.roles == PUBLIC:

@@ -43,7 +43,7 @@ from haulback.server.http import (
 from haulback.server.http.operation import Operation
 from haulback.server.http.request_body import check_declared
 
-_ROOMS = (
+_MODULES = (
     node_tasks,
     users,
     nodes,
@@ -82,8 +82,8 @@ def operations(submissions: Iterable[Submission]) -> list[Operation]:
     Raises ValueError if two operations have the same method and path, or if a public operation
     accepts bodies that are too large.
     """
-    result = [*tasks.room.operations, *tasks.submissions(submissions)]
-    result += [operation for room in _ROOMS for operation in room.room.operations]
+    result = [*tasks.router.operations, *tasks.submissions(submissions)]
+    result += [operation for module in _MODULES for operation in module.router.operations]
     result += api_documents.documenting(tuple(result)).operations
     for key, count in Counter(operation.key for operation in result).items():
         if count > 1:

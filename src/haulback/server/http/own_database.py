@@ -15,10 +15,10 @@ from haulback.server.http import task_views
 from haulback.server.http.operation import ApiRequest, Reply, Router
 from haulback.server.services import database_stream, hold, tasks
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "POST",
     "/server/database-backups",
     "Back up the server's own database.",
@@ -39,7 +39,7 @@ def back_up(call: ApiRequest) -> list[TaskDetails]:
     return [task_views.details(task, waits.get(task.guid)) for task in plan.heads]
 
 
-@room(
+@router(
     "GET",
     "/server/hold",
     "State of the hold after a restore of the database.",
@@ -55,7 +55,7 @@ def show_hold(call: ApiRequest) -> ServerHold:
     return hold.shown(call.app)
 
 
-@room(
+@router(
     "POST",
     "/server/hold/lift",
     "Lift the hold.",
@@ -70,7 +70,7 @@ def lift_hold(call: ApiRequest) -> ServerHold:
     return hold.lift(call.app, call.who)
 
 
-@room(
+@router(
     "POST",
     "/nodes/self/database-copy/{guid}",
     "The copy of the database for an EXPORT.",

@@ -9,10 +9,10 @@ from haulback.contract.roles import ADMINS
 from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import protect
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "POST",
     "/protect",
     "Protect machines in one step.",

@@ -9,10 +9,10 @@ from haulback.server.http import paging, query_params
 from haulback.server.http.operation import GUID, PROJECT, ApiRequest, Param, Reply, Router
 from haulback.server.services import protection
 from haulback.server.services.configuration import ConfigurationReading
-from haulback.server.services.protection import MachineStanding
+from haulback.server.services.protection import MachineRpo
 from haulback.wire import Named, label
 
-room = Router()
+router = Router()
 _STATES = set(ProtectionState.__members__)
 STATE = Param("protection", "In one of these states.", {"enum": sorted(_STATES)}, many=True)
 
@@ -22,7 +22,7 @@ def states(call: ApiRequest) -> list[str]:
     return query_params.names(call, "protection", _STATES)
 
 
-@room(
+@router(
     "GET",
     "/protection",
     "Machines by protection.",
@@ -39,7 +39,7 @@ def counts(call: ApiRequest) -> ProtectionCounts:
     return ProtectionCounts(total=sum(by_name.values()), **by_name)
 
 
-@room(
+@router(
     "GET",
     "/protection/machines",
     "Machines with their protection.",
@@ -62,7 +62,7 @@ def machines(call: ApiRequest) -> Reply:
     return paging.page(page, total, lambda item: _shown(item, names))
 
 
-def _shown(item: MachineStanding, names: dict[str, str]) -> MachineProtection:
+def _shown(item: MachineRpo, names: dict[str, str]) -> MachineProtection:
     machine = item.machine
     policy = machine.settings.get("backupPolicy")
     return MachineProtection(

@@ -11,7 +11,7 @@ from haulback.server.queries import MOST, Filter
 from haulback.server.services.tasks import SORTS
 from haulback.tasks.record import CONTRACT_TYPES
 
-_LONGEST = 200  # characters of a filter
+_LONGEST = 200  # maximum length of a filter, in characters
 _DEEPEST = (
     10_000_000  # largest page number, whose product with the page size still fits into a BIGINT
 )

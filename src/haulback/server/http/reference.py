@@ -40,14 +40,14 @@ def access() -> str:
         "",
         *(f"- **{role}**: {about}." for role, about in ROLES.items()),
         "",
-        "A caller is **narrowed** by the projects of the account, by those of the API token, by "
+        "A caller is **restricted** by the projects of the account, by those of the API token, by "
         "the header `3rd-party-project` or by the query `project-uuid`; all four limit a caller in "
         "the same way, and together they allow the projects that all of them allow.  The last "
-        "column shows the access of a narrowed caller, in addition to the roles.",
+        "column shows the access of a restricted caller, in addition to the roles.",
         "",
         *(f"- **{limit.value}**: {about}" for limit, about in ABOUT.items()),
         "",
-        "| operation | " + " | ".join(roles) + " | narrowed |",
+        "| operation | " + " | ".join(roles) + " | restricted |",
         "|---|" + ":-:|" * len(roles) + "---|",
     ]
     for item in OPERATIONS:

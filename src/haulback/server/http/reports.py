@@ -22,14 +22,14 @@ from haulback.server.services.report_document import ReportDocument
 from haulback.server.services.reports import WantedReport
 from haulback.wire import JsonObject
 
-room = Router()
+router = Router()
 _TYPES = ("APP", "CLOUD", "OS", "STORAGE", "VM")
 _TYPE = Param("protectedEntityType", "Type of the machines; absent: VM.", {"enum": list(_TYPES)})
 _QUERY = (*paging.SPAN, _TYPE)
 _EXAMPLES: list[JsonObject] = [{"backupSize": {"groupBy": "backup-destination"}, "value": ""}, {}]
 
 
-@room(
+@router(
     "GET",
     "/dashboard/report",
     "Report of backups.",
@@ -46,7 +46,7 @@ def report(call: ApiRequest) -> Report:
     return reports.report(call.app, call.who.scope, _wanted(call, ReportRequest()))
 
 
-@room(
+@router(
     "POST",
     "/dashboard/report-pdf",
     "Report as a PDF document.",
@@ -64,7 +64,7 @@ def pdf(call: ApiRequest) -> Reply:
     return _file(call, report_pdf.pdf_page(made), report_pdf.MEDIA_TYPE, "pdf")
 
 
-@room(
+@router(
     "POST",
     "/dashboard/report-html",
     "Report as a page.",
@@ -81,7 +81,7 @@ def html(call: ApiRequest) -> Reply:
     return _file(call, page, "text/html; charset=utf-8", "html")
 
 
-@room(
+@router(
     "POST",
     "/dashboard/report-text",
     "Report as text.",
@@ -98,7 +98,7 @@ def text(call: ApiRequest) -> Reply:
     return _file(call, page, "text/plain; charset=utf-8", "txt")
 
 
-@room(
+@router(
     "POST",
     "/dashboard/report-email",
     "Report by mail.",

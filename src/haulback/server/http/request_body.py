@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
 STRANGERS = Bounds(64 * KIB, 32, 4_000)
 PEOPLE = Bounds(4 * MIB, 100, 400_000)
 NODES = Bounds(8 * MIB, 100, 800_000)
-DAMAGE = Bounds(MIB, 32, 50_000)  # met by the readers of one mount
+DAMAGE = Bounds(MIB, 32, 50_000)  # a report of damage by a mount
 INVENTORY = Bounds(64 * MIB, 100, 4_000_000)  # the inventory of a large site
 PIECES = Bounds(64 * MIB, 0, 0)  # bytes of files, never decoded
 
@@ -40,7 +40,8 @@ class ClientDisconnected(HaulbackError):
 async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds) -> bytes:
     """The body, read up to the limits of `bounds`.
 
-    Raises HungUp, and TooLarge; if the head names the length, TooLarge comes before the first byte.
+    Raises HungUp, and TooLarge; if the head names the length, TooLarge is raised before the first
+    byte is read.
     """
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > bounds.size:

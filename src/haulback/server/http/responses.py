@@ -20,7 +20,7 @@ from haulback.server.http.request_body import ClientDisconnected
 from haulback.wire import JsonObject, dump
 
 _JSON, _NO_CONTENT = "application/json", 204
-_ASKED = 120  # characters of an unknown method and path in an error
+_ASKED = 120  # maximum length of an unknown method and path in an error, in characters
 log = logging.getLogger(__name__)
 WebRequest = Request[object, object, Any]
 WebResponse = Response[object]
@@ -50,7 +50,8 @@ class BytesResponse:
 def answered(operation: Operation, result: object, secure: bool, embedded: bool) -> ASGIApp:
     """The response for a handler's result, as the operation declares it.
 
-    `secure`: the connection uses TLS; `embedded`: the server allows pages of other sites.
+    `secure` is true if the connection uses TLS; `embedded` is true if the server allows pages of
+    other sites.
     """
     reply = result if isinstance(result, Reply) else Reply(result)
     if reply.live is not None:

@@ -25,10 +25,10 @@ from haulback.wire import label, parse, read
 
 _MOST = 10_000  # locations of one request
 _LAST = 1 << 48  # epoch ms
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "POST",
     "/retention/mark-backups",
     "Mark backups for retention.",
@@ -50,7 +50,7 @@ def mark(call: ApiRequest) -> None:
     retention_marks.mark(call.app, call.who, lambda known, now: _wishes(call, known, now))
 
 
-@room(
+@router(
     "POST",
     "/retention/mark-backups/preview",
     "Effects that marking backups would have.",

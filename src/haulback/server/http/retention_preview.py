@@ -23,10 +23,10 @@ from haulback.server.services.read_transaction import Reading
 from haulback.server.services.retention_preview import RulePreview
 from haulback.wire import Label, Named, label
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "POST",
     "/retention/preview",
     "Backups that the retention of a rule keeps and removes.",
@@ -98,7 +98,7 @@ def _backup(verdict: RetentionVerdict, judged: RulePreview, places: dict[str, st
     )
 
 
-@room(
+@router(
     "POST",
     "/retention/confirm",
     "Let the retention of rules of an earlier version remove backups.",

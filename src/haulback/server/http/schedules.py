@@ -11,10 +11,10 @@ from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import schedules
 from haulback.wire import Named
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "POST",
     "/schedules/{guid}/pause",
     "Pause a schedule: no due time fires.",
@@ -28,7 +28,7 @@ def pause(call: ApiRequest) -> None:
     schedules.pause(call.app, call.who, call.guid)
 
 
-@room(
+@router(
     "POST",
     "/schedules/{guid}/resume",
     "Resume a paused schedule.",
@@ -42,7 +42,7 @@ def resume(call: ApiRequest) -> None:
     schedules.resume(call.app, call.who, call.guid)
 
 
-@room(
+@router(
     "POST",
     "/schedules/resume",
     "Resume all paused schedules.",
@@ -63,7 +63,7 @@ def resume_all(call: ApiRequest) -> ResumedSchedules:
     )
 
 
-@room(
+@router(
     "POST",
     "/schedules/{guid}/run",
     "Fire a schedule at once.",
@@ -79,7 +79,7 @@ def run(call: ApiRequest) -> FireRecord:
     return fire_views.fire(call, shown, schedules.SCHEDULE)
 
 
-@room(
+@router(
     "GET",
     "/schedules/{guid}/fires",
     "Past fires and next due times of a schedule.",

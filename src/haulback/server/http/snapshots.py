@@ -15,10 +15,10 @@ from haulback.server.http.operation import FLAG, ApiRequest, Param, Reply, Route
 from haulback.server.services.snapshots import SnapshotReading
 from haulback.wire import Named, label
 
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/snapshots",
     "Snapshots.",
@@ -43,7 +43,7 @@ def list_snapshots(call: ApiRequest) -> Reply:
         return paging.page(found, total, lambda one: _shown(one, known))
 
 
-@room(
+@router(
     "GET",
     "/snapshots/{guid}",
     "A snapshot.",

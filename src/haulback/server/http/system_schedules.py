@@ -15,10 +15,10 @@ from haulback.server.services.configuration import ConfigurationReading
 from haulback.wire import JsonObject
 
 _PATH, _KIND = "/system-schedules", schedules.SYSTEM
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     _PATH,
     "All system schedules.",
@@ -36,7 +36,7 @@ def list_all(call: ApiRequest) -> Reply:
         return paging.page(found, total, lambda record: shown_record(record, around))
 
 
-@room(
+@router(
     "GET",
     f"{_PATH}/{{guid}}",
     "A system schedule.",
@@ -55,7 +55,7 @@ def _shown(call: ApiRequest) -> JsonObject:
         return shown_record(record, PolicyReferences(reading))
 
 
-@room(
+@router(
     "PUT",
     f"{_PATH}/{{guid}}",
     "Change a system schedule.",
@@ -71,7 +71,7 @@ def change(call: ApiRequest) -> JsonObject:
     return _shown(call)
 
 
-@room(
+@router(
     "POST",
     f"{_PATH}/{{guid}}/pause",
     "Pause a system schedule.",
@@ -84,7 +84,7 @@ def pause(call: ApiRequest) -> None:
     schedules.pause(call.app, call.who, call.guid, _KIND)
 
 
-@room(
+@router(
     "POST",
     f"{_PATH}/{{guid}}/resume",
     "Resume a paused system schedule.",
@@ -97,7 +97,7 @@ def resume(call: ApiRequest) -> None:
     schedules.resume(call.app, call.who, call.guid, _KIND)
 
 
-@room(
+@router(
     "POST",
     f"{_PATH}/{{guid}}/run",
     "Run the task of a system schedule now.",
@@ -112,7 +112,7 @@ def run(call: ApiRequest) -> FireRecord:
     return fire_views.fire(call, shown, _KIND)
 
 
-@room(
+@router(
     "GET",
     f"{_PATH}/{{guid}}/fires",
     "Past fires and next due times of a system schedule.",

@@ -41,13 +41,13 @@ from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
 _STREAMED = 500  # rows in one piece of a streamed list
-_KEY_LENGTH = 200  # characters of an idempotency key
+_KEY_LENGTH = 200  # maximum length of an idempotency key, in characters
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
-room = Router()
+router = Router()
 View = Callable[[Task, Waiting | None], object]
 
 
-@room(
+@router(
     "GET",
     "/tasks",
     "List of tasks.",
@@ -63,7 +63,7 @@ def list_tasks(call: ApiRequest) -> Reply:
     return _list(call, task_views.list_record)
 
 
-@room(
+@router(
     "GET",
     "/tasks/detailed",
     "Tasks with all members.",
@@ -117,7 +117,7 @@ def _pieces(rows: Iterable[object]) -> Iterator[bytes]:
     yield bytes(piece) + (b"[]" if start == b"[" else b"]")
 
 
-@room(
+@router(
     "GET",
     "/tasks/modification-timestamps",
     "Time of the last change of any task.",
@@ -132,7 +132,7 @@ def last_change(call: ApiRequest) -> TimestampDTO:
     return TimestampDTO(value, value)
 
 
-@room(
+@router(
     "GET",
     "/tasks/{guid}",
     "A task.",
@@ -154,7 +154,7 @@ def one_task(call: ApiRequest) -> TaskDetails:
     return task_views.details(task, why)
 
 
-@room(
+@router(
     "GET",
     "/tasks/{guid}/state",
     "The state of a task.",
@@ -168,7 +168,7 @@ def state(call: ApiRequest) -> TaskStatus:
     return task_views.status(_seen(call))
 
 
-@room(
+@router(
     "GET",
     "/tasks/{guid}/state/v2",
     "State, guid and progress of a task.",
@@ -199,7 +199,7 @@ def _seen(call: ApiRequest) -> Task:
     return tasks.look(call.app, call.guid, call.who.scope)[0]
 
 
-@room(
+@router(
     "GET",
     "/tasks/{guid}/transfer-rate/last",
     "The last sample of the transfer rate.",
@@ -209,14 +209,14 @@ def _seen(call: ApiRequest) -> Task:
     command="task rate TASK",
 )
 def last_rate(call: ApiRequest) -> DataTransferRateDetails:
-    """The last sample of the transfer rate, also of tasks that were taken off the lists."""
+    """The last sample of the transfer rate, also of tasks that are hidden from lists."""
     _check_reader(call)
     task = tasks.task(call.app, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
     return task_views.rate(sample, task) if sample else DataTransferRateDetails()
 
 
-@room(
+@router(
     "GET",
     "/tasks/{guid}/log",
     "The log of a task.",
@@ -237,7 +237,7 @@ def _or_state(schemas: Schemas, known: Schema) -> Schema:
     return {"anyOf": [schemas.of(State, incoming=True), known]}
 
 
-@room(
+@router(
     "PUT",
     "/tasks/{guid}/state",
     "Change the state of a task.",
@@ -264,7 +264,7 @@ def set_state(call: ApiRequest) -> None:
         tasks.set_state(app, call.who, call.guid, wanted.state, info)
 
 
-@room(
+@router(
     "PUT",
     "/tasks/state",
     "Change the states of several tasks.",
@@ -286,7 +286,7 @@ def set_states(call: ApiRequest) -> None:
         tasks.set_states(call.app, call.who, guids, wanted.state, wanted.statusInfo)
 
 
-@room(
+@router(
     "DELETE",
     "/tasks/{guid}",
     "Remove a task, or cancel a running task.",
@@ -302,7 +302,7 @@ def remove(call: ApiRequest) -> Reply:
     return Reply(headers={"X-Left-Behind": left} if left else {})
 
 
-@room(
+@router(
     "POST",
     "/tasks/{guid}",
     "Run a recovery plan.",
@@ -327,7 +327,7 @@ def _losses_of_run(call: ApiRequest) -> Losses:
     return task_losses.of_recovery(call.app, call.guid, call.who)
 
 
-@room(
+@router(
     "POST",
     "/runs/{guid}/retry",
     "Repeat the tasks that failed in a run of a policy.",
@@ -363,7 +363,7 @@ def _some(path: str, states: list[State], summary: str, command: str) -> None:
         guids = [ref.guid for ref in call.read(list[Ref])]
         return task_losses.of_tasks(call.app, guids, states, call.who.scope)
 
-    room(
+    router(
         "POST",
         path,
         summary,
@@ -382,7 +382,7 @@ def _all(path: str, states: list[State], summary: str, command: str) -> None:
     def handle(call: ApiRequest) -> None:
         bulk_removal.remove_all(call.app, call.who, states)
 
-    room(
+    router(
         "DELETE",
         path,
         summary,

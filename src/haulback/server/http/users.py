@@ -1,4 +1,4 @@
-"""Sessions, users, roles, API tokens, and the audit trail."""
+"""Sessions, users, roles, API tokens, and the audit log."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ _MORE = {
         "MGMT_RBAC_ACCESS_READ",
     ),
 }
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "POST",
     "/session/login",
     "Log in.",
@@ -72,7 +72,7 @@ def log_in(call: ApiRequest) -> Reply:
     return Reply(_user(who), headers={"X-Session-Token": token}, cookie=token)
 
 
-@room(
+@router(
     "POST",
     "/session/logout",
     "Log out.",
@@ -89,7 +89,7 @@ def log_out(call: ApiRequest) -> Reply:
     return Reply(cookie="")
 
 
-@room(
+@router(
     "GET",
     "/user-info",
     "The user who is logged in.",
@@ -107,7 +107,7 @@ def user_info(call: ApiRequest) -> User:
     return shown
 
 
-@room(
+@router(
     "GET",
     "/roles",
     "All roles.",
@@ -122,19 +122,19 @@ def roles(call: ApiRequest) -> list[Role]:
     return [Role(name, about) for name, about in ROLES.items()]
 
 
-@room("GET", "/users", "All users.", answer=User, many=True, roles=ADMINS, command="user ls")
+@router("GET", "/users", "All users.", answer=User, many=True, roles=ADMINS, command="user ls")
 def list_users(call: ApiRequest) -> list[User]:
     """All users, by login."""
     return [_user(account) for account in users.all_users(call.app)]
 
 
-@room("GET", "/users/{guid}", "A user.", answer=User, roles=ADMINS)
+@router("GET", "/users/{guid}", "A user.", answer=User, roles=ADMINS)
 def one_user(call: ApiRequest) -> User:
     """A user by its guid."""
     return _user(users.user(call.app, call.guid))
 
 
-@room(
+@router(
     "POST",
     "/users",
     "Add a user.",
@@ -161,7 +161,7 @@ def add_user(call: ApiRequest) -> User:
     return _user(who)
 
 
-@room(
+@router(
     "PUT",
     "/users/{guid}",
     "Change a user.",
@@ -189,7 +189,7 @@ def change_user(call: ApiRequest) -> User:
     return _user(users.change_user(call.app, call.who, call.guid, edit, stored))
 
 
-@room(
+@router(
     "DELETE",
     "/users/{guid}",
     "Remove a user.",
@@ -203,7 +203,7 @@ def remove_user(call: ApiRequest) -> None:
     users.remove_user(call.app, call.who, call.guid)
 
 
-@room(
+@router(
     "GET",
     "/api-tokens",
     "API tokens.",
@@ -216,12 +216,12 @@ def remove_user(call: ApiRequest) -> None:
 def list_tokens(call: ApiRequest) -> list[Token]:
     """API tokens of the caller; administrators of all projects see all tokens.
 
-    A narrowed caller sees only tokens within the caller's projects.
+    A restricted caller sees only tokens within the caller's projects.
     """
     return [_token(token) for token in users.api_tokens(call.app, call.who)]
 
 
-@room(
+@router(
     "POST",
     "/api-tokens",
     "Make an API token.",
@@ -258,7 +258,7 @@ def add_token(call: ApiRequest) -> Token:
     return shown
 
 
-@room(
+@router(
     "DELETE",
     "/api-tokens/{guid}",
     "Revoke an API token.",
@@ -273,7 +273,7 @@ def remove_token(call: ApiRequest) -> None:
     users.remove_api_token(call.app, call.who, call.guid)
 
 
-@room(
+@router(
     "GET",
     "/audit-log",
     "The audit log of changes.",

@@ -18,10 +18,10 @@ from haulback.wire import Named, label
 
 _FINAL = {state.value for state in FINAL}
 _OWN = Named(SYSTEM.guid, SYSTEM.name, label("SYSTEM_SCHEDULE"))  # tasks that no user requested
-room = Router()
+router = Router()
 
 
-@room(
+@router(
     "GET",
     "/workflow-executions",
     "Workflows.",
@@ -38,7 +38,7 @@ def list_executions(call: ApiRequest) -> Reply:
     return paging.page(found, total, lambda workflow: _execution(*workflow))
 
 
-@room(
+@router(
     "GET",
     "/workflow-executions/{guid}",
     "A workflow.",
@@ -56,7 +56,7 @@ def one_execution(call: ApiRequest) -> WorkflowExecution:
     return shown
 
 
-@room(
+@router(
     "DELETE",
     "/workflow-executions/{guid}",
     "Remove a workflow's finished tasks.",

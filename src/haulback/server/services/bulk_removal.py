@@ -45,7 +45,7 @@ def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
         except Unavailable:
             if size == 1:
                 raise
-            size = 1  # two pieces waited for each other's locks; single tasks cannot
+            size = 1  # a deadlock of two pieces; single tasks cannot deadlock
             continue
         at += size
         took = time.monotonic() - begun
@@ -80,7 +80,7 @@ def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> No
 
 
 def _end(app: App, sql: Connection, task: Task) -> audit.AuditLine | None:
-    """Cancel a queued or running task; a queued task leaves the lists as well."""
+    """Cancel a queued or running task; a queued task is hidden from lists as well."""
     moves, before = app.task_changes(sql), task.state
     if before == State.RUNNING.value:
         if task.cancel_wanted:

@@ -28,7 +28,7 @@ from haulback.server.services.app import App, AuditedChange
 from haulback.server.services.policies import Member, PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
-from haulback.server.store import configuration, evaluations, lists, promises, retention
+from haulback.server.store import configuration, evaluations, lists, policy_rpos, retention
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.evaluations import EvaluationKind
@@ -53,7 +53,7 @@ class ConfigurationReading(Reading):
 
     def rpo(self, policy: str) -> int | None:
         """The RPO of a backup policy in ms, None without a limit."""
-        return promises.rpo(self._sql, policy)
+        return policy_rpos.rpo(self._sql, policy)
 
     def waiting_rules(self) -> frozenset[str]:
         """Rules whose retention waits for a confirmation."""
@@ -148,7 +148,7 @@ def _follow(sql: Connection, record: Record, now: int) -> None:
     """Request the auto-assignment of a saved policy, and compute the RPO of policies."""
     if _is_assigned_now(record):
         evaluations.request(sql, EvaluationKind.POLICY, record.guid)
-    protection.compute_promises(sql, now)
+    protection.compute_rpos(sql, now)
 
 
 def _is_assigned_now(record: Record) -> bool:

@@ -12,14 +12,14 @@ class ConnectionLimit:
     """Shuts connections down a number of seconds after their start, even while an owner waits for
     data.
 
-    `is_over`: the time has passed.  Without this limit a receiver that sends a byte now and then
-    could occupy a thread for days.
+    `is_over` is true if the time has passed.  Without this limit a receiver that sends a byte now
+    and then could occupy a thread for days.
     """
 
     def __init__(self, seconds: float) -> None:
         self.is_over = False
-        # guards `_twins` and `is_over`: the next socket of another thread may get the number of a
-        # closed socket
+        # guards `_twins` and `is_over` is true if the next socket of another thread may get the
+        # number of a closed socket
         self._lock = Lock()
         self._twins: list[socket.socket] = []
         self._timer = Timer(seconds, self._end)

@@ -58,8 +58,9 @@ log = logging.getLogger(__name__)
 class Result(NamedTuple):
     """The result of an attempt.
 
-    `is_final`: no other attempt can succeed; `is_quiet`: the result causes no event; `delay` (ms)
-    is the delay that the receiver requests; `is_silent`: the receiver did not answer.
+    `is_final` is true if no other attempt can succeed; `is_quiet` is true if the result causes no
+    event; `delay` (ms) is the delay that the receiver requests; `is_silent` is true if the receiver
+    did not answer.
     """
 
     is_good: bool
@@ -128,7 +129,7 @@ def try_channel(app: App, who: Caller, guid: str) -> Delivery:
     """Send a test message through a channel at once; the returned message has the result.
 
     Raises NotFound, and Forbidden if the channel belongs to all projects and the caller is
-    narrowed.
+    restricted.
     """
     with app.change(who, "test notification channel", guid) as change:
         channel = SqlCatalogue(change.sql, who.scope).records.changeable(

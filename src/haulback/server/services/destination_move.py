@@ -54,11 +54,11 @@ def _check(sql: Connection, before: BackupDestination, after: BackupDestination)
     if before.repository is None:
         raise Conflict(
             f"{before.name} has no repository yet: remove the destination, and add it at its "
-            "new place"
+            "new location"
         )
     if before.config == after.config and nodes_of(before) == nodes_of(after):
         raise Malformed(
-            "path: the destination is already at this place; name the new place", field="path"
+            "path: the destination is already at this location; name the new location", field="path"
         )
     if queue.has_task(sql, destination_move.TYPE, before.guid):
         raise Conflict(

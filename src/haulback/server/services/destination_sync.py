@@ -161,7 +161,9 @@ def _heal_piece(sql: Connection, now: int) -> int:
 
 
 def _can_heal(known: SqlCatalogue, pair: Healable) -> bool:
-    """Whether a location may supply data: without a manifest, a whole one or one of the family."""
+    """Whether the other location may supply data.  A location without a manifest needs a location
+    that is sound, or in a repository of its family.
+    """
     damaged, other = pair
     if other.is_whole or damaged.location_status != LocationStatus.MISSING.value:
         return True

@@ -124,7 +124,8 @@ def _found_again(
     ]
     if not keys:
         return None
-    # Folders on different nodes may have equal paths: a second attempt uses the key of another one.
+    # Folders on different nodes may have equal paths: a second attempt uses the key of another
+    # destination.
     key = min(keys, key=lambda key: (key.tried, not _share_node(record, key), -key.begun))
     given_up_keys.note_trial(at.sql, key.guid, at.now)
     if not destinations.names(at.sql, [key.guid]):
@@ -308,7 +309,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
 
 
 def _end_tasks(app: App, sql: Connection, guid: str) -> None:
-    """End all tasks of a destination; without backups it has few tasks."""
+    """End all tasks of a destination; a destination without backups has few tasks."""
     while some := given_up.some_tasks(sql, given_up.of_destination(guid)):
         for task in some:
             current = tasks.find(sql, task.guid)

@@ -17,7 +17,7 @@ from haulback.contract.events import EventRecord
 from haulback.errors import HaulbackError
 from haulback.server.queries import EventQuery
 from haulback.server.services.event_numbers import number_new
-from haulback.server.services.stream_places import StreamPlaces
+from haulback.server.services.stream_limit import StreamLimit
 from haulback.server.store import events
 from haulback.server.store.engine import Store
 from haulback.server.wakeups import Wakeups
@@ -42,13 +42,13 @@ class HubEntry(NamedTuple):
 class EventHub:
     """The newest events, and the signals to readers of streams.
 
-    `readers` wakes readers after new events; `next_step` is called after new events; `places`
+    `readers` wakes readers after new events; `next_step` is called after new events; `streams`
     counts the open streams.
     """
 
     def __init__(self, store: Store, now: Callable[[], int], tell: Callable[[], None]) -> None:
-        """`now`: epoch ms; `tell` informs the other servers that there are new events."""
-        self.readers, self.places = Wakeups(), StreamPlaces()
+        """`now` returns epoch ms; `tell` informs the other servers that there are new events."""
+        self.readers, self.streams = Wakeups(), StreamLimit()
         self.next_step: Callable[[], None] = lambda: None
         self._store, self._now, self._tell = store, now, tell
         # `_turn` lets one thread number and read events; `_lock` guards `_newest` and `_head`.

@@ -25,7 +25,7 @@ class LossView:
     """A list made at `now` (epoch ms); nodes silent for `silent` ms count as unable to reach
     anything.
 
-    `once`: the types of tasks that no other node repeats.
+    `once` are the types of tasks that no other node repeats.
     """
 
     def __init__(self, sql: Connection, now: int, silent: int, once: Sequence[str]) -> None:

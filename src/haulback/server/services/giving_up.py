@@ -231,15 +231,15 @@ def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     places: list[Place] = [*hosts, *stores]
     for place in places:
         if guid in place.nodes and len(place.nodes) > 1:
-            _narrow(at, place, guid)
+            _drop_node(at, place, guid)
     given_up.leave_groups(at.sql, guid)
     nodes.remove_node(at.sql, guid)
     return begun
 
 
-def _narrow(at: _Beginning, place: Place, node: str) -> None:
-    """Remove a node from the nodes of a place, and assign the waiting tasks of the place to other
-    nodes.
+def _drop_node(at: _Beginning, place: Place, node: str) -> None:
+    """Remove a node from the nodes of a hypervisor or destination, and assign its waiting tasks to
+    other nodes.
     """
     others = [guid for guid in place.nodes if guid != node]
     one = others[0] if len(others) == 1 else None
@@ -403,14 +403,15 @@ def _end_or_repeat(work: _Work, task: Task) -> None:
 
 
 def _others_can(work: _Work, task: Task) -> bool:
-    """Whether another node reaches all places of a task, and the task is not bound to its node."""
+    """Whether another node reaches the hypervisor and the destinations of a task, and the task is
+    not bound to its node.
+    """
     places = pins.places_of(task, SqlCatalogue(work.sql))
     able = reach.common(places)
     others = {node.guid for node in nodes.nodes(work.sql)} - {work.item.guid}
     bound = task.pinned_node == work.item.guid
     if task.type == "STORE" and "staging" in task.params:
-        # The export is repeated, for which its hypervisor is needed; that may be given up with the
-        # node.
+        # The repeated export needs its hypervisor, which may be given up with the node.
         has_host = any(isinstance(place, Hypervisor) for place in places)
         bound = bool(task.ref("hypervisor")) and not has_host
     return not bound and bool(others if able is None else able & others)

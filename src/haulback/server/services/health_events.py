@@ -42,7 +42,7 @@ def look(app: App) -> None:
 
 
 def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
-    """The event of a node that became silent while the server was listening, or that has contact
+    """The event of a node that became silent while the server was listening, or that is connected
     again.
     """
     if node.seen is None:

@@ -20,14 +20,14 @@ from haulback.server.queries import ListQuery
 from haulback.server.services import hold, policies
 from haulback.server.services.app import App
 from haulback.server.services.read_transaction import Reading
-from haulback.server.store import lists, machines, promises, protection
+from haulback.server.store import lists, machines, policy_rpos, protection
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import JsonObject, Named
 
 COMMANDS = ("preCommand", "postCommand")
-_COMMAND = 4000  # characters of a command
+_COMMAND = 4000  # maximum length of a command, in characters
 _PAGE = 1000  # machines that one query reads in the search for a disk
 
 
@@ -41,7 +41,7 @@ class MachineReading(Reading):
     @cached_property
     def rpos(self) -> Mapping[str, int | None]:
         """The RPO in ms of the active backup policies, None without a limit."""
-        return promises.active(self._sql)
+        return policy_rpos.active(self._sql)
 
     def last_snapshots(self, machines: Sequence[str]) -> dict[str, Named]:
         """The newest snapshot of each machine on its platform."""

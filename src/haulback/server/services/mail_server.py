@@ -34,7 +34,8 @@ class MailServer(NamedTuple):
 class MailAnswer(NamedTuple):
     """The result of an attempt.
 
-    `is_final`: another attempt would have the same result; `is_silent`: the server did not answer.
+    `is_final` is true if another attempt would have the same result; `is_silent` is true if the
+    server did not answer.
     """
 
     is_good: bool

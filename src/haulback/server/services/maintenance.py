@@ -55,7 +55,7 @@ from haulback.units import utc
 
 _JUMP_MS = 1_000  # a larger difference means that the system's clock was set
 LISTED_MS = 14 * 86_400_000  # time for which an ended task stays on the lists
-KEEP_MS = 30 * 86_400_000  # time for which a task off the lists keeps its log and rate
+KEEP_MS = 30 * 86_400_000  # time for which a hidden task keeps its log and rate
 log = logging.getLogger(__name__)
 
 
@@ -118,7 +118,7 @@ def _run_step(app: App, step: Callable[[App], int | None]) -> int:
         raise  # the database does not answer: no step can run
     except Exception:
         if name not in app.failed_steps:  # log an error once, not every second
-            log.exception("upkeep: %s", name)
+            log.exception("maintenance: %s", name)
         app.failed_steps.add(name)
         return 0
     app.failed_steps.discard(name)
@@ -128,18 +128,18 @@ def _run_step(app: App, step: Callable[[App], int | None]) -> int:
 def _due(app: App) -> DueWork:
     with app.store.read() as sql:
         now = app.clock.now_ms()
-        return due_work.look(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
+        return due_work.check(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
 
 
 def _upkeep(app: App) -> int:
-    """Run the due steps of the upkeep of repositories; returns the number of opened tasks."""
+    """Run the due steps of repository maintenance; returns the number of planned tasks."""
     return sum(_run_step(app, step) for step in _due_upkeep(app))
 
 
 def _due_upkeep(app: App) -> list[Callable[[App], int | None]]:
-    """The steps of the upkeep of repositories that are due; a held server plans no task."""
+    """The steps of repository maintenance that are due; a held server plans no task."""
     with app.store.read() as sql:
-        due = due_work.upkeep(sql, app.clock.now_ms())
+        due = due_work.maintenance(sql, app.clock.now_ms())
         plans = any(due[:3]) and not hold.is_held(sql)
     steps: list[tuple[bool, Callable[[App], int | None]]] = [
         (plans and due.verifies, verification.plan_due),
@@ -276,10 +276,10 @@ class Maintenance(Thread):
                 self._said = ""
             except HaulbackError as error:
                 if error.message != self._said:  # log an error once, not every second
-                    log.error("upkeep: %s", error.message)
+                    log.error("maintenance: %s", error.message)
                 self._said = error.message
             except Exception:
-                log.exception("upkeep")
+                log.exception("maintenance")
 
     def stop(self) -> None:
         self._stop_now.set()

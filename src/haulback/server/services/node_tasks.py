@@ -144,7 +144,8 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
 def _ring(app: App, who: Node, freed: list[str]) -> None:
     """Wake the nodes that may start tasks within the freed limits.
 
-    If no limit was freed, a test has ended, which may have closed the breaker of its destination.
+    Without a freed limit, all nodes are woken: a test ended, and may have closed the breaker of its
+    destination.
     """
     if freed and all(key.startswith(("node:", "share:")) for key in freed):
         app.wakeups.ring_for([who.guid])

@@ -18,8 +18,8 @@ Wanted = NewNodeResource | ChangedDestination | ChangedHypervisor | MovedDestina
 
 
 class Reach(NamedTuple):
-    """The members of a place that name the nodes that reach it: one node, several nodes, or all
-    nodes if both members are absent.
+    """The members of a hypervisor or destination that name the nodes that reach it: one node,
+    several nodes, or all nodes if both members are absent.
     """
 
     node: str | None
@@ -27,7 +27,7 @@ class Reach(NamedTuple):
 
 
 def reach_of(sql: Connection, wanted: NewNodeResource) -> Reach:
-    """The reach of a new hypervisor or destination.
+    """The nodes of a new hypervisor or destination.
 
     A folder lies on one host by default, so that a request without a node is Malformed if there are
     several nodes.  Raises NotFound for an unknown node.
@@ -38,7 +38,7 @@ def reach_of(sql: Connection, wanted: NewNodeResource) -> Reach:
 
 
 def changed_reach(sql: Connection, wanted: Wanted, before: Place) -> Reach:
-    """The reach after a change; it stays if the request names no nodes.
+    """The nodes after a change; they stay the same if the request names no nodes.
 
     Raises Malformed, or NotFound for an unknown node.
     """
@@ -46,7 +46,7 @@ def changed_reach(sql: Connection, wanted: Wanted, before: Place) -> Reach:
 
 
 def _named(places: PlaceRecords, wanted: Wanted) -> Reach | None:
-    """The reach that a request names, or None."""
+    """The nodes that a request names, or None."""
     nodes = [places.node(ref.guid).guid for ref in wanted.nodes or []]
     node = places.node(wanted.node.guid).guid if wanted.node else None
     if wanted.allNodes and (node or nodes):

@@ -70,7 +70,8 @@ class PolicyMembers(NamedTuple):
         return SqlCatalogue(self.sql, self.scope)
 
     def rules(self, policy: Record, sent: object, check: Check, *, fresh: bool) -> None:
-        """Replace the rules of a policy by these rules; `fresh`: policy and rules are new.
+        """Replace the rules of a policy by these rules; `fresh` is true if policy and rules are
+        new.
 
         A rule keeps the members that `sent` leaves out.  Raises Malformed, NotFound, Conflict.
         """

@@ -138,7 +138,7 @@ def _prove(change: AuditedChange, known: SqlCatalogue, how: str) -> str:
 
 
 def _check_possible(wanted: ProtectRequest) -> None:
-    """Raises Malformed for a request that names no machine, no time or an unknown turn."""
+    """Raises Malformed for a request without machine or time, or with an unknown proof period."""
     if not (wanted.all or wanted.match or wanted.tags):
         raise Malformed("match: name machines by match or tags, or choose all", field="match")
     if wanted.all and (wanted.match or wanted.tags):

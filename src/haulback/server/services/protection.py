@@ -17,11 +17,11 @@ from haulback.policy.schedule_times import window_of
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.services.app import App
-from haulback.server.store import evaluations, events, promises, protection, schedule_clocks
+from haulback.server.store import evaluations, events, policy_rpos, protection, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.evaluations import EvaluationKind
-from haulback.server.store.promises import StoredPromise
+from haulback.server.store.policy_rpos import PolicyRpo
 from haulback.server.store.protection import JudgedMachine, UnjudgedMachine
 from haulback.units import DAY_MS, duration
 
@@ -30,7 +30,7 @@ _AT_ONCE = 4  # pieces of each kind of work before an answer
 _STEPS = (EvaluationKind.MEMBERS,)
 
 
-class MachineStanding(NamedTuple):
+class MachineRpo(NamedTuple):
     """A machine, and the RPO of its policy in ms, None without a limit."""
 
     machine: Entity
@@ -44,7 +44,7 @@ def keep_current(app: App, pieces: int = _PIECES) -> None:
     with app.store.read() as sql:
         if not protection.is_anything_due(sql, app.clock.now_ms()):
             return
-    for step in (_compute_promises, _evaluate_members, _judge_due):
+    for step in (_compute_rpos, _evaluate_members, _judge_due):
         for _ in range(pieces):
             if not step(app):
                 break
@@ -68,36 +68,38 @@ def counts(app: App, who: Caller) -> dict[ProtectionState, int]:
     return {state: known.get(state.value, 0) for state in ProtectionState}
 
 
-def page(app: App, wanted: ListQuery) -> tuple[list[MachineStanding], int]:
+def page(app: App, wanted: ListQuery) -> tuple[list[MachineRpo], int]:
     """A page of machines with their protection, ordered by name, and the number of all."""
     before_answer(app)
     with app.store.read() as sql:
         machines, total = protection.page(sql, wanted)
-        rpos = promises.active(sql, {str(item.settings.get("backupPolicy")) for item in machines})
+        rpos = policy_rpos.active(
+            sql, {str(item.settings.get("backupPolicy")) for item in machines}
+        )
     return [
-        MachineStanding(machine, rpos.get(str(machine.settings.get("backupPolicy"))))
+        MachineRpo(machine, rpos.get(str(machine.settings.get("backupPolicy"))))
         for machine in machines
     ], total
 
 
-def _compute_promises(app: App) -> bool:
+def _compute_rpos(app: App) -> bool:
     """Compute the RPO of some policies; a changed RPO makes the machines of its policy due."""
     with app.store.write() as sql:
-        return compute_promises(sql, app.clock.now_ms())
+        return compute_rpos(sql, app.clock.now_ms())
 
 
-def compute_promises(sql: Connection, now: int) -> bool:
+def compute_rpos(sql: Connection, now: int) -> bool:
     """Compute the RPO of some due policies, so that an answer in this transaction shows it."""
-    if not (stale := promises.due(sql, now)):
+    if not (stale := policy_rpos.due(sql, now)):
         return False
     known = SqlCatalogue(sql)
     schedules = known.records.of_kind("schedule")
     for policy, before in stale.items():
         after = _promise(known, policy, schedules, now)
         if after is None:
-            promises.forget(sql, policy)
+            policy_rpos.forget(sql, policy)
             continue
-        promises.write(sql, policy, after, now + DAY_MS)
+        policy_rpos.write(sql, policy, after, now + DAY_MS)
         if after != before:
             evaluations.request(sql, EvaluationKind.MEMBERS, policy)
     return True
@@ -105,7 +107,7 @@ def compute_promises(sql: Connection, now: int) -> bool:
 
 def _promise(
     known: SqlCatalogue, policy: str, schedules: list[Record], now: int
-) -> StoredPromise | None:
+) -> PolicyRpo | None:
     """The RPO of a policy as a row of `promise`, or None if the policy was removed."""
     try:
         record = known.records.get("vm-backup", policy)
@@ -114,7 +116,7 @@ def _promise(
     rpo = record.body.get("rpo")
     if rpo is None:
         rpo = rpo_of(_timetables(known, policy, schedules), now)
-    return StoredPromise(record.body.get("active", True), rpo)
+    return PolicyRpo(record.body.get("active", True), rpo)
 
 
 def _timetables(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list[BackupTimetable]:
@@ -149,7 +151,7 @@ def _judge_due(app: App) -> bool:
     with app.store.write() as sql:
         now = app.clock.now_ms()
         machines = protection.due(sql, now)
-        rpos = promises.active(sql, {item.policy for item in machines if item.policy})
+        rpos = policy_rpos.active(sql, {item.policy for item in machines if item.policy})
         judged = [(machine, judge(_case(machine, rpos), now)) for machine in machines]
         protection.write(sql, [_judged(machine, standing, now) for machine, standing in judged])
         changed = [

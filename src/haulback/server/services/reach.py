@@ -8,10 +8,11 @@ from haulback.server.store.engine import Connection
 
 
 def reach_changed(sql: Connection, before: Place, after: Place, now: int) -> None:
-    """Assign the waiting tasks of a place to nodes again, after the record of the place was
+    """Assign the waiting tasks of a hypervisor or destination to nodes again, after its record was
     written.
 
-    Raises Conflict while a node works on the place and would no longer reach it.
+    Raises Conflict while a node works on the hypervisor or destination and would no longer reach
+    it.
     """
     if nodes_of(before) == nodes_of(after):
         return

@@ -46,6 +46,8 @@ from haulback.texts import check_name
 _LONGEST_WINDOW = 31 * 86_400_000
 _SHORTEST_RPO, _LONGEST_RPO = 60_000, 3_650 * 86_400_000
 Check = Callable[[Any, Catalogue], None]
+# kinds whose name says less than their words
+_WORDS = {"vm-backup": "backup policy", "vm-snapshot": "snapshot policy"}
 
 
 class RecordKind(NamedTuple):
@@ -65,8 +67,8 @@ class RecordKind(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The name of the kind in words."""
-        return self.name.replace("-", " ")
+        """The name of the kind in words, such as `backup policy`."""
+        return _WORDS.get(self.name) or self.name.replace("-", " ")
 
     def sealed(self, vault: KeyVault, record: Record, before: Record | None) -> Record:
         """The record for the database, with sealed secrets.  Raises WrongKey, Malformed."""

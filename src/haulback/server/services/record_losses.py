@@ -78,8 +78,8 @@ def of_moved_destination(app: App, guid: str) -> Losses:
     tally = Tally()
     with app.store.read() as sql:
         place = SqlCatalogue(sql).places.destination(guid)
-    tally.item("destination", "moved", guid, place.name, "its backups are read at the new place")
-    tally.note("nothing is deleted at the old place")
+    tally.item("destination", "moved", guid, place.name, "its backups are read at the new location")
+    tally.note("nothing is deleted at the old location")
     return tally.losses
 
 

@@ -1,6 +1,6 @@
 """The content of a report as plain text: headings, figures and tables, the same in every format.
 
-Names of machines and reasons of failures come from outside.  Control characters in them are
+Names of machines and reasons of failures are not trusted.  Control characters in them are
 replaced by escapes, so that no name reorders or adds a line; each format escapes the rest.
 """
 
@@ -15,7 +15,7 @@ from haulback import units
 from haulback.contract.reports import PolicyReport, Report, SizeTable
 from haulback.texts import printable
 
-_LONGEST_REASON = 300  # characters of a reason in a table of the report
+_LONGEST_REASON = 300  # maximum length of a reason in a table of the report, in characters
 _LATE = {"NEVER": "never backed up"}
 
 

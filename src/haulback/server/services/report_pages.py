@@ -14,7 +14,7 @@ from haulback.server.services.report_document import DocumentTable, ReportDocume
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_WIDEST = 60  # characters of a column of text
+_WIDEST = 60  # maximum length of a column of text, in characters
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})
 # U+2068, first strong isolate, so that a name does not reverse the line.
 _ISOLATE, _END = "\u2068", "\u2069"

@@ -210,7 +210,7 @@ def _add_backups(counts: BackupCounts, figures: PolicyFigures) -> None:
 
 
 def _added(rows: Iterable[_C], total: _C) -> _C:
-    """The sums of all members."""
+    """The sum of each member over all rows, added to `total`."""
     for row in rows:
         for name in row.__struct_fields__:
             setattr(total, name, getattr(total, name) + getattr(row, name))

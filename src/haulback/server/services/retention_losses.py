@@ -138,9 +138,7 @@ def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[S
 
 
 def _goes_by(book: TermsBook, item: StoredBackup, owners: set[str]) -> bool:
-    """Whether these rules and destinations cause the removal of a backup, which is not marked for
-    it.
-    """
+    """Whether these rules and destinations, not a mark of a user, cause the removal of a backup."""
     return item.hint != Hint.TO_REMOVE.value and book.owner(item) in owners
 
 

@@ -35,7 +35,7 @@ _ALONE = 0.3  # seconds for one piece on PostgreSQL, which locks only rows
 _PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer
 WHY = "removed by retention"
 _SCOPE = "scope"  # a parameter of clean-ups that no user requested
-# Its values: a clean-up that decides nothing, and a nightly clean-up.
+# Values of this parameter: a clean-up that decides nothing, and a nightly clean-up.
 _MARKED, _NIGHTLY = "marked", "nightly"
 Check = Callable[[Connection], Task]
 
@@ -74,8 +74,8 @@ def remove(
     now: int,
     rule: str | None = None,
 ) -> int:
-    """Mark backups removed that the retention of one rule, or of all, no longer keeps; returns
-    their number.
+    """Mark the backups as removed that the retention of one rule, or of all rules, no longer keeps;
+    returns their number.
     """
     held, going = list(stored), list[StoredBackup]()
     waits = False

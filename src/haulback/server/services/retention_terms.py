@@ -24,7 +24,8 @@ class TermsBook:
 
     `drafts` replace stored rules by guid; None stands for a removed rule.  `zones` caches the zones
     of rules for later instances.
-    `is_asked`: a user requested the clean-up, so that no destination waits for a confirmation.
+    `is_asked` is true if a user requested the clean-up, so that no destination waits for a
+    confirmation.
     """
 
     def __init__(

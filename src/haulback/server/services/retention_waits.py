@@ -56,7 +56,7 @@ def confirm(app: App, who: Caller, owners: Sequence[str] | None) -> None:
 def check_changeable(known: SqlCatalogue, who: Caller, guid: str) -> None:
     """Check that the caller can confirm the retention of a rule or a destination.
 
-    Raises NotFound, and Forbidden for a destination if the caller is narrowed.
+    Raises NotFound, and Forbidden for a destination if the caller is restricted to projects.
     """
     try:
         destination = known.places.destination(guid)

@@ -16,11 +16,11 @@ from haulback.policy.schedule_times import timetable
 from haulback.policy.timetable import next_due
 from haulback.units import DAY_MS
 
-_SHORTEST_MS = 60_000  # of an interval: the scheduler runs once a second
+_SHORTEST_MS = 60_000  # shortest interval, because the scheduler runs once a second
 _LONGEST_WINDOW = 31 * DAY_MS
-_LONGEST_CRON = 200  # characters of an expression
+_LONGEST_CRON = 200  # maximum length of an expression, in characters
 _START = datetime(2026, 1, 1)  # start of the eight years in which a schedule must fire
-_FROM = 1_767_225_600_000  # the same in epoch ms
+_FROM = 1_767_225_600_000  # `_START` in epoch ms
 _RULES = {
     Sort.VM_BACKUP: "rule",
     Sort.VM_SNAPSHOT: "snapshot-rule",

@@ -14,6 +14,6 @@ class SnapshotReading(Reading):
     def page(self, wanted: ListQuery, alone: bool | None) -> tuple[list[PlatformSnapshot], int]:
         """A page of snapshots, the newest first, and the number of all.
 
-        `alone`: only snapshots without a policy, or only snapshots with a policy.
+        `alone` limits the page to snapshots without a policy (true) or with a policy (false).
         """
         return lists.snapshots(self._sql, wanted, alone=alone)

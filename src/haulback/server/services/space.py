@@ -24,7 +24,8 @@ def test_due(app: App) -> int:
     """Plan a CONNECTIVITY_TEST of each full destination, at most every ten minutes; returns their
     number.
 
-    Backups wait for space as the last task found it, although a user may have freed some since.
+    Waiting backups use the free space that the last task reported; such a test notices space that
+    was freed since.
     """
     before = app.clock.now_ms() - _TEST_EVERY_MS
     with app.store.read() as sql:

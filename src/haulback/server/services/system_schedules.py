@@ -33,7 +33,7 @@ def _every(frequency: int) -> JsonObject:
 
 
 def _nightly(hour: int) -> JsonObject:
-    """Times of tasks that a server runs late rather than not at all."""
+    """A daily time whose window of a day lets a server run a missed task late."""
     return {"hour": hour * HOUR_MS, "startWindowLength": DAY_MS}
 
 

@@ -60,7 +60,7 @@ def of_task(app: App, guid: str, scope: Scope) -> Losses:
 
 
 def of_tasks(app: App, guids: Iterable[str], states: Collection[State], scope: Scope) -> Losses:
-    """The tasks in one of `states` that a removal takes off the lists, or cancels."""
+    """The tasks in one of `states` that a removal hides from lists, or cancels."""
     tally, wanted = Tally(), list(dict.fromkeys(guids))
     names = {state.value for state in states}
     for at in range(0, len(wanted), _MANY):
@@ -70,13 +70,13 @@ def of_tasks(app: App, guids: Iterable[str], states: Collection[State], scope: S
 
 
 def of_workflow(app: App, guid: str, scope: Scope) -> Losses:
-    """The ended tasks of a workflow, which leave the lists.  Raises NotFound."""
+    """The ended tasks of a workflow, which are hidden from lists.  Raises NotFound."""
     _, steps = workflows.workflow(app, guid, scope)
     return of_tasks(app, [task.guid for task in steps], FINAL, scope)
 
 
 def of_all_tasks(app: App, states: Collection[State], scope: Scope) -> Losses:
-    """All tasks in one of `states` that a removal takes off the lists, or cancels."""
+    """All tasks in one of `states` that a removal hides from lists, or cancels."""
     tally = Tally()
     for state in states:
         wanted = Filter(states=[state.value], scope=scope, unwished=True, size=SHOWN)

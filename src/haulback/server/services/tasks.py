@@ -87,7 +87,7 @@ def is_repeated(app: App, way: Submission, body: bytes, who: Caller, key: str | 
 
 
 def _submission(way: Submission, body: bytes, who: Caller, key: str | None) -> _Request:
-    marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
+    marked = f"{way.path}\0{_restriction(who.scope)}\0".encode() + body
     return _Request(f"submit {way.path}", marked, who, key)
 
 
@@ -106,7 +106,7 @@ def is_repeated_run(app: App, guid: str, who: Caller, key: str | None) -> bool:
 
 
 def _run(guid: str, who: Caller, key: str | None) -> _Request:
-    marked = f"{guid}\0{_narrowing(who.scope)}".encode()
+    marked = f"{guid}\0{_restriction(who.scope)}".encode()
     return _Request("run recovery plan", marked, who, key)
 
 
@@ -118,7 +118,7 @@ def back_up_database(
     def make(sql: Connection, context: Context) -> Plan:
         return own_database.plan(sql, context, destination)
 
-    marked = f"{destination or ''}\0{_narrowing(who.scope)}".encode()
+    marked = f"{destination or ''}\0{_restriction(who.scope)}".encode()
     return _queued(app, make, _Request("back up own database", marked, who, key))
 
 
@@ -129,7 +129,7 @@ def queue_plan(
     return _queued(app, make, _Request(operation, b"", who, None))
 
 
-def _narrowing(scope: Scope) -> str:
+def _restriction(scope: Scope) -> str:
     """The projects of a request as text: with other projects, the same key belongs to another
     request.
     """

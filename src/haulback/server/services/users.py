@@ -1,4 +1,4 @@
-"""Accounts, logins, API tokens, and the audit trail."""
+"""Accounts, logins, API tokens, and the audit log."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _check_an_administrator_is_left(sql: Connection) -> None:
 def api_tokens(app: App, who: Caller) -> list[ApiToken]:
     """The API tokens of the caller's account; all tokens for administrators.
 
-    A narrowed caller sees only tokens for the caller's own projects.
+    A restricted caller sees only tokens for the caller's own projects.
     """
     with app.store.read() as sql:
         found = accounts.api_tokens(sql, _owner(who))
@@ -155,6 +155,6 @@ def _in_reach(who: Caller, token: ApiToken) -> bool:
 
 
 def audit_log(app: App, subject: str | None, before: int | None, size: int) -> list[AuditEntry]:
-    """The newest entries of the audit trail, about one object or all, older than `before`."""
+    """The newest entries of the audit log, about one object or all, older than `before`."""
     with app.store.read() as sql:
         return audit.read(sql, subject, before, size)

@@ -9,7 +9,7 @@ from haulback.server.services.app import App
 from haulback.server.store import lists, tasks
 from haulback.tasks.record import Task
 
-Workflow = tuple[Task, list[Task]]  # of a workflow: its first task, and all its tasks
+Workflow = tuple[Task, list[Task]]  # the first task of a workflow, and all its tasks
 
 
 def page(app: App, wanted: ListQuery) -> tuple[list[Workflow], int]:

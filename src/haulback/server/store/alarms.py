@@ -21,7 +21,7 @@ from haulback.server.store.rows import records, row_of
 from haulback.wire import JsonObject, Named
 
 log = logging.getLogger(__name__)
-_TEXT, _NAME = 2000, 400  # characters of a stored text
+_TEXT, _NAME = 2000, 400  # maximum length of a stored text, in characters
 _MANY = 500  # guids in one statement
 _SYSTEM = ("00000000-0000-0000-0000-000000000000", "system")
 

@@ -22,7 +22,7 @@ from haulback.tasks.record import Task
 from haulback.units import counted
 from haulback.wire import Named
 
-_REASON = 1000  # characters of a stored reason
+_REASON = 1000  # maximum length of a stored reason, in characters
 _MEMBERS = ", ".join(Breaker._fields)
 _ADD = Statement(
     "INSERT INTO destination_breaker (destination, failures, since, pause, reason) "
@@ -56,7 +56,9 @@ _TEST = Statement(
 
 
 class BreakerStatus(NamedTuple):
-    """A breaker with its destination; `is_tested`: a test of the destination waits or runs."""
+    """A breaker with its destination; `is_tested` is true if a test of the destination waits or
+    runs.
+    """
 
     breaker: Breaker
     is_tested: bool

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from haulback.errors import NotFound
 from haulback.inventory.records import Record
-from haulback.server.store import promises, rows, schedule_clocks, tables
+from haulback.server.store import policy_rpos, rows, schedule_clocks, tables
 
 _RECORD = tables.record
 
@@ -15,15 +15,15 @@ def add(sql: sa.Connection, record: Record) -> None:
     """Insert a record.  Raises Conflict for a name in use."""
     rows.add(sql, _RECORD, record)
     schedule_clocks.follow(sql, record)
-    promises.touch(sql, record)
+    policy_rpos.touch(sql, record)
 
 
 def change(sql: sa.Connection, record: Record) -> None:
     """Write a record that was read in this transaction.  Raises Conflict for a name in use."""
-    before = promises.before_change(sql, record.guid)
+    before = policy_rpos.before_change(sql, record.guid)
     rows.change(sql, _RECORD, record)
     schedule_clocks.follow(sql, record)
-    promises.touch(sql, record, before)
+    policy_rpos.touch(sql, record, before)
 
 
 def locked(sql: sa.Connection, guid: str) -> Record:
@@ -47,6 +47,6 @@ def hand_down(sql: sa.Connection, parent: Record, kind: str) -> None:
 
 def remove(sql: sa.Connection, guid: str) -> None:
     """Delete a record."""
-    if before := promises.before_change(sql, guid):
-        promises.touch(sql, before)
+    if before := policy_rpos.before_change(sql, guid):
+        policy_rpos.touch(sql, before)
     sql.execute(sa.delete(_RECORD).where(_RECORD.c.guid == guid))

@@ -189,7 +189,7 @@ def is_damaged(sql: sa.Connection, now: int) -> bool:
 def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healable]:
     """Locations that lack data, each with another location of the same backup if one exists.
 
-    A source from which healings were in vain in the last day gives way to the others.
+    A source whose healings left damage in the last day is tried after the other sources.
 
     Each returned location is due again at `again` (epoch ms).
     """
@@ -212,8 +212,8 @@ def _is_healing(sql: sa.Connection, damaged: Backup) -> bool:
 
 
 def _other(sql: sa.Connection, damaged: Backup, now: int) -> Backup | None:
-    """The location that supplies the next healing: one with the fewest vain healings, a sound one
-    first.
+    """The location that supplies the next healing: one with the fewest healings that left damage, a
+    sound one first.
     """
     vain = _vain_healings(sql, damaged, now)
     return min(_others(sql, damaged), key=lambda item: vain[item.destination], default=None)
@@ -233,7 +233,7 @@ def _others(sql: sa.Connection, damaged: Backup) -> list[Backup]:
 
 
 def has_other_source(sql: sa.Connection, damaged: Backup, now: int) -> bool:
-    """Whether some other location of a backup supplied fewer vain healings than another one."""
+    """Whether the other locations of a backup differ in the number of healings that left damage."""
     vain = _vain_healings(sql, damaged, now)
     return len({vain[item.destination] for item in _others(sql, damaged)}) > 1
 

@@ -24,8 +24,9 @@ from haulback.units import size
 from haulback.wire import JsonObject, Named
 
 _EXPECTED = ["task", "entity", "backup"]  # columns of the list of a task
-_HEAL_AGAIN_MS = 6 * HOUR_MS  # after an attempt that left damage
-# After a healing, and before the next source: a node that reports nonsense must not keep copying.
+_HEAL_AGAIN_MS = 6 * HOUR_MS  # pause after an attempt that left damage
+# Wait between a healing and an attempt with the next source: a node with wrong reports must not
+# copy without end.
 _HEAL_NEXT_MS = HOUR_MS // 6
 _BACKUP = tables.backup.c
 log = logging.getLogger(__name__)

@@ -24,8 +24,10 @@ _ALARMS = 100  # alarms of one report about single backups; the destination's al
 _MANY = 500  # guids in one statement
 _SOUND = "soundSince"  # epoch ms, in the facts about damage of a PRESENT backup
 _CLEARS = ("VERIFY", "REPAIR")
-_COMPARES = (*_CLEARS, "BACKUP_CLEANUP", "DELETE")  # they look for every backup of a destination
-_SYNC = "BACKUP_DESTINATION_SYNC"  # without a source: it reads all manifests of its destination
+# Types of tasks that look for every backup of a destination.
+_COMPARES = (*_CLEARS, "BACKUP_CLEANUP", "DELETE")
+# Without a source this task reads all manifests of its destination.
+_SYNC = "BACKUP_DESTINATION_SYNC"
 _BUILDS = ("EXPORT", "STORE")  # an increment reads the backup that it builds on
 # A manifest younger than this may not be readable on every node yet: lists and names may lag.
 _YOUNG_MS = HOUR_MS
@@ -35,10 +37,10 @@ log = logging.getLogger(__name__)
 class DamageFinder(NamedTuple):
     """The finder of damage: its name in records and alarms, and the backups that it read.
 
-    `read` maps each destination that it read to the guids of the backups there, None for all
-    backups: it can mark no other backup. `compares`: the task checked for every backup of a
-    destination; `clears`: a complete report of it clears the damage that was found before `since`
-    (epoch ms).
+    `read` maps each destination that the finder read to the guids of the backups there, None for
+    all backups: a report can mark no other backup. `compares` is true if the task looked for every
+    backup of a destination; `clears` is true if a complete report of the task clears the damage
+    that was found before `since` (epoch ms).
     """
 
     by: str

@@ -54,7 +54,7 @@ class DestinationLedger:
         before = SqlCatalogue(self._sql).places.destination(place.destination)
         if before.repository != repository:
             raise Conflict(
-                f"{before.name}: the new place holds another repository; copy the repository "
+                f"{before.name}: the new location holds another repository; copy the repository "
                 f"of {before.name} there first"
             )
         config = before.config | place.settings

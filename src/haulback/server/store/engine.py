@@ -39,7 +39,9 @@ _CONNECTIONS = 16  # number of connections: as many as threads that answer reque
 
 
 class FairLock:
-    """A fair lock: the longest waiter gets it first, so that bulk work starves no other writer."""
+    """A fair lock: the thread that has waited longest gets the lock first, so that bulk work
+    starves no other writer.
+    """
 
     def __init__(self) -> None:
         # guards the queue; each waiter sleeps on a lock of its own, not on this one
@@ -191,7 +193,7 @@ class Store:
 
     @property
     def free_bytes(self) -> int | None:
-        """Free bytes on the disk of an SQLite file; None for another server's database."""
+        """Free bytes on the disk of an SQLite file; None for PostgreSQL."""
         if not self.is_sqlite:
             return None
         found = os.statvfs(Path(str(self.engine.url.database)).parent)
@@ -230,8 +232,8 @@ class Store:
 def open_store(url: str, *, restoring: bool = False, apart: bool = False) -> Store:
     """Open and migrate the database at `url` (`sqlite:///…` or `postgresql://…`).
 
-    `apart`: the migration runs in a forked process, which requires that the caller has no other
-    thread.
+    `apart` is true if the migration runs in a forked process, which requires that the caller has no
+    other thread.
 
     Raises Malformed for another kind of URL, Conflict when another server uses the SQLite file or
     a newer Haulback wrote the database, Unavailable when the database does not answer; Conflict
@@ -296,7 +298,7 @@ def amend(url: str) -> Store:
 
 
 def parse_url(url: str) -> sa.URL:
-    """The parts of a database's URL; `postgres://` is `postgresql://`, as for psql.  Raises
+    """The parts of a database's URL; `postgres://` is read as `postgresql://`, as by psql.  Raises
     Malformed.
     """
     if url.startswith("postgres://"):

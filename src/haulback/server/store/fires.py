@@ -226,7 +226,7 @@ def _ahead(moment: int) -> Iterator[tuple[sa.ColumnElement[bool], ...]]:
 
 
 def next_voided(sql: sa.Connection, fire: Fire) -> int:
-    """The number that makes a voided fire not count for its due time."""
+    """The number in the key of a voided fire, by which its due time may fire again."""
     key = (table.c.schedule == fire.schedule, table.c.generation == fire.generation)
     query = sa.select(sa.func.max(table.c.voided)).where(*key, table.c.nominal == fire.nominal)
     return int(sql.scalar(query) or 0) + 1

@@ -158,8 +158,8 @@ def held() -> sa.ColumnElement[int]:
 def snapshots(
     sql: sa.Connection, wanted: ListQuery, *, alone: bool | None = None
 ) -> tuple[list[PlatformSnapshot], int]:
-    """A page of snapshots, newest first, and the number of all; `alone`: without, or with, a
-    policy.
+    """A page of snapshots, newest first, and the number of all; `alone` limits the page to
+    snapshots without a policy (true) or with a policy (false).
     """
     table = tables.snapshot
     where = _scoped(table.c.project, wanted.scope)
@@ -176,8 +176,8 @@ def snapshots(
 def mounts(
     sql: sa.Connection, wanted: ListQuery, *, over: bool | None = None
 ) -> tuple[list[Mount], int]:
-    """A page of mounted backups, newest first, and the number of all; `over`: ended ones only, or
-    not.
+    """A page of mounted backups, newest first, and the number of all; `over` limits the page to
+    ended mounts (true) or to mounts that have not ended (false).
     """
     table = mount_tables.mounted_backup
     where = _scoped(table.c.project, wanted.scope)

@@ -55,8 +55,8 @@ def add(sql: sa.Connection, made: Delivery, numbers: Iterable[int] = ()) -> None
 def collect(sql: sa.Connection, made: Delivery, numbers: Sequence[int]) -> None:
     """Add events to the open digest of a rule and a channel, or begin a digest.
 
-    A digest that is claimed at the same time is locked: the events are added before that, or begin
-    the next digest.
+    A digest that another server claims at the same time is locked: the events are added before the
+    claim, or begin the next digest.
     """
     same = (table.c.rule == made.rule, table.c.channel == made.channel)
     query = sa.select(table.c.guid, table.c.count).where(*same, sa.text("state = 'COLLECTING'"))

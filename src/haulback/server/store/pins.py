@@ -16,14 +16,15 @@ from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
-_PROBES = ("BACKUP_DESTINATION_MOVE",)  # tasks about another place than that of their record
+_PROBES = ("BACKUP_DESTINATION_MOVE",)  # tasks about another location than the recorded location
 _PIECE = 500  # tasks that one query reads
 
 
 def check_held(sql: sa.Connection, place: Place) -> None:
-    """Raises Conflict while a node works on the place and would no longer reach it.
+    """Raises Conflict while a node works on a hypervisor or destination that it would no longer
+    reach.
 
-    `place` names the nodes that will reach it.
+    `place` is the new record, with the nodes that will reach it.
     """
     for task in _live(sql, place.guid):
         if task.type in _PROBES:
@@ -45,8 +46,8 @@ def check_held(sql: sa.Connection, place: Place) -> None:
 
 
 def check_idle(sql: sa.Connection, place: Place, besides: str = "") -> None:
-    """Raises Conflict while a task other than `besides` runs on a place, or while a backup of the
-    place is mounted.
+    """Raises Conflict while a task other than `besides` runs on a hypervisor or destination, or
+    while one of its backups is mounted.
     """
     for task in _live(sql, place.guid):
         if task.state == "RUNNING" and task.guid != besides:
@@ -62,7 +63,7 @@ def check_idle(sql: sa.Connection, place: Place, besides: str = "") -> None:
 
 
 def renew(sql: sa.Connection, place: Place, now: int) -> None:
-    """Pin the waiting tasks of a place to the nodes that can now run them."""
+    """Pin the waiting tasks of a hypervisor or destination to the nodes that can now run them."""
     known = SqlCatalogue(sql)
     for task in _live(sql, place.guid):
         if task.state == "RUNNING" or bound_to(task) or task.type in _PROBES:
@@ -100,7 +101,7 @@ def bound_to(task: Task) -> str | None:
 
 
 def _live(sql: sa.Connection, place: str) -> Iterator[Task]:
-    """The waiting and running tasks of a place, read in pieces."""
+    """The waiting and running tasks of a hypervisor or destination, read in pieces."""
     last = ""
     read = table.c.params.contains(f'"{second_copies.SOURCE}":"{place}"')
     copies = sa.and_(table.c.type == second_copies.TYPE, read)  # a copy reads from its source

@@ -23,7 +23,7 @@ from haulback.wire import Named
 
 _MANY = 500  # guids in one statement
 _SHOWN = 20  # names or folders of machines in one alarm
-_REASON = 1000  # characters of the reason why a machine cannot be read
+_REASON = 1000  # maximum length of the reason why a machine cannot be read, in characters
 
 
 class PresenceLedger:
@@ -203,8 +203,8 @@ class PresenceLedger:
     def _unread_places(
         self, hypervisor: str, unknown: Sequence[UnreadableMachine], complete: bool
     ) -> None:
-        """Raise or clear the alarm about unidentified unreadable machines; `complete`: these are
-        all.
+        """Raise or clear the alarm about unidentified unreadable machines; `complete` is true if
+        these are all.
         """
         if not unknown:
             if complete:

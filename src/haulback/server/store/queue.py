@@ -328,13 +328,13 @@ def _own_slots(task: Task) -> tuple[str | None, ...]:
 
 
 def fill(connection: sa.Connection, key: str, most: int, count: int = 1) -> None:
-    """Occupy places of a limit row.  Raises Conflict if too few places are free."""
+    """Occupy slots of a limit row.  Raises Conflict if too few slots are free."""
     if most < count or _FILL.run(connection, key=key, most=most, count=count) != 1:
         raise Conflict(f"the task has to wait: {scheduling.waiting_for(key)}", slot=key)
 
 
 def release(connection: sa.Connection, keys: Iterable[str]) -> None:
-    """Release places of a limit row."""
+    """Release slots of a limit row."""
     for key, count in sorted(Counter(keys).items()):
         _EMPTY.run(connection, key=key, count=count)
         _DROP.run(connection, key=key)

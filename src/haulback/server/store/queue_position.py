@@ -92,7 +92,7 @@ class QueueState:
         return self._links.reason(task) or self._busy_nodes(task) or NOTHING_ELSE
 
     def _busy_nodes(self, task: Task) -> str:
-        """The reason why no active node has a free place for a task, "" if a node has."""
+        """The reason why no active node has a free slot for a task, "" if a node has."""
         group = _Group(task.pinned_node, task.lane, task.ref("backupDestination"), source_of(task))
         if group not in self._busy:
             full = [self._full_lane(node, group) for node in self._links.heard(group.pin)]
@@ -100,7 +100,7 @@ class QueueState:
         return self._busy[group]
 
     def _full_lane(self, node: str, group: _Group) -> str | None:
-        """The limit row of a node that has no free place for a group of tasks, or None."""
+        """The limit row of a node that has no free slot for a group of tasks, or None."""
         if self._full_lanes is None:
             self._full_lanes = {key for (key,) in _FULL_LANES.rows(self._sql)}
         keys = [
@@ -137,7 +137,7 @@ class QueueState:
         )
 
     def _full(self, keys: list[str]) -> set[str]:
-        """The limit rows without a free place; for many keys the result has other rows too."""
+        """The limit rows without a free slot; for many keys the result has other rows too."""
         if not keys:
             return set()
         query = sa.select(slots.c.key).where(slots.c.used >= slots.c.most)

@@ -40,7 +40,7 @@ class RecordCatalogue:
     def changeable(self, kind: str, guid: str) -> Record:
         """A record that the caller may change.
 
-        Raises NotFound; raises Forbidden for a record of all projects if the caller is narrowed.
+        Raises NotFound; raises Forbidden for a record of all projects if the caller is restricted.
         """
         found = self.get(kind, guid)
         self._scope.check_change(found.project, found.name)

@@ -207,7 +207,7 @@ def add_due(sql: sa.Connection, place: Mapping[str, str], now: int) -> None:
 
 
 def take_due(sql: sa.Connection, most: int) -> list[tuple[str, str, str]]:
-    """Remove and return up to `most` recorded places, as destination, entity and rule."""
+    """Remove and return up to `most` such records, as destination, entity and rule."""
     table = retention_due.c
     columns = (table.destination, table.entity, table.rule)
     first = sql.scalar(sa.select(table.destination).limit(1))
@@ -222,7 +222,7 @@ def take_due(sql: sa.Connection, most: int) -> list[tuple[str, str, str]]:
 
 
 def has_due(sql: sa.Connection) -> bool:
-    """Whether a place waits for its decision."""
+    """Whether any such record waits for its decision."""
     return sql.scalar(sa.select(retention_due.c.destination).limit(1)) is not None
 
 

@@ -12,7 +12,7 @@ from haulback.server.store import tables
 from haulback.server.store.rows import records, row_of
 from haulback.server.store.snapshot_origin import Origin, origin
 
-_NAME = 200  # characters of a stored platform name
+_NAME = 200  # maximum length of a stored platform name, in characters
 Held = Mapping[str, int]  # times in epoch ms by name on the platform
 
 

@@ -64,7 +64,7 @@ class TaskChanges:
         """Write final state, backup record, followers, retry copy and limits, all or none.
 
         A finished task whose cancellation was requested ends as CANCELLED if it has followers.
-        `hidden`: an ended task leaves the lists.
+        `hidden` is true if an ended task is hidden from lists.
         """
         below = tasks.below(self.sql, task.guid, deep=state is not State.FINISHED)
         if state is State.FINISHED and task.cancel_wanted and below:
@@ -146,7 +146,7 @@ class TaskChanges:
 
         The node cancels a running task; a second request makes the server cancel it.
 
-        `hidden`: a task that ends leaves the lists.
+        `hidden` is true if a task that ends is hidden from lists.
         """
         if task.state == "RUNNING" and not task.cancel_wanted:
             params = {**task.params, CANCEL_BY: self.now + CANCEL_MS}
@@ -222,7 +222,7 @@ class TaskChanges:
         if most is None or not task.run:
             return
         if fires.is_planning(self.sql, task.run):
-            return  # a share of the machines planned so far says nothing of the run
+            return  # while a run is planned, its number of machines is not known
         failed, total = queue.share_failed(self.sql, task.run, task.type)
         if 100 * failed <= most * total:
             return
@@ -243,7 +243,7 @@ def _tell(event: str, task: Task, **more: str | None) -> None:
 
 
 def expired(connection: sa.Connection, now: int, limit: int = 100) -> list[Task]:
-    """Running tasks whose lease has run out, locked."""
+    """Running tasks whose lease has expired, locked."""
     query = sa.select(*tasks.COLUMNS).where(sa.text("state = 'RUNNING'"), table.c.lease_until < now)
     rows = connection.execute(query.limit(limit).with_for_update())
     return [tasks.task_of(row) for row in rows]

@@ -25,7 +25,7 @@ _FLAGS = ("ready", "cancel_wanted", "archived")
 _MANY = 500  # values of one IN list, because old versions of SQLite allow 999
 _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
-LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same condition as SQL text
+LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the columns as SQL text
 _ALL = (*_NAMES, *REF_COLUMNS.values(), "names", "subject")
 _INSERT = Insert("task", _ALL)
 _ONE = Statement(f"SELECT {LIST} FROM task WHERE guid = :guid")
@@ -42,7 +42,7 @@ _PROGRESS, _PROGRESS_OF = Statement(_FURTHER), Statement(f"{_FURTHER} AND attemp
 
 
 class BulkCaller(NamedTuple):
-    """The caller of a bulk change: names for the audit trail, and the visible projects."""
+    """The caller of a bulk change: names for the audit log, and the visible projects."""
 
     guid: str
     name: str
@@ -117,7 +117,7 @@ def visible(
 
 
 def forget(connection: sa.Connection, before: int, limit: int = 200) -> int:
-    """Delete some tasks that are off the lists and ended before a time."""
+    """Delete some tasks that are hidden from lists and ended before a time."""
     archived = sa.select(table.c.guid).where(sa.text("archived"), table.c.finished < before)
     done = connection.execute(sa.delete(table).where(table.c.guid.in_(archived.limit(limit))))
     return done.rowcount
@@ -158,7 +158,7 @@ def hide_ended(
 
 
 def _noted(gone: sa.FromClause, who: BulkCaller, now: int) -> sa.Insert:
-    """An audit entry for each task that leaves the lists."""
+    """An audit entry for each task that is hidden from lists."""
     state = gone.c.state
     after = sa.literal('{"state":"') + state + sa.literal('","removed":true}')
     line: JsonObject = {
@@ -216,7 +216,7 @@ def followers(connection: sa.Connection, guid: str) -> list[Task]:
 
 
 def below(connection: sa.Connection, guid: str, *, deep: bool) -> list[Task]:
-    """The tasks that follow a task; `deep`: also the tasks that follow these, level by level."""
+    """The tasks that follow a task; with `deep` also their followers, level by level."""
     found = followers(connection, guid)
     if deep:
         for task in found:  # the loop extends this list
@@ -285,7 +285,7 @@ def advance(connection: sa.Connection, attempt: int | None, **values: object) ->
     """Increase the progress of a running task and renew its lease; returns False for an ended
     attempt.
 
-    `values`: guid, percent, now and lease (epoch ms), session.
+    `values` are guid, percent, now and lease (epoch ms), and session.
     """
     if attempt is None:
         return _PROGRESS.run(connection, **values) == 1

@@ -120,7 +120,7 @@ class _OtherDisks:
 
     def _all_disks(self) -> dict[str, Source]:
         repository, manifest, _ = self._location()
-        self._context.log(f"the rest of unreadable disks is read from {self._name}")
+        self._context.log(f"the remaining data of unreadable disks is read from {self._name}")
         return dict(stored_disks(manifest, repository.reader()))
 
 
@@ -159,7 +159,7 @@ def _located(context: TaskContext, repository: Repository, place: BackupPlace) -
 
 
 def read_manifest(context: TaskContext, repository: Repository, place: BackupPlace) -> Manifest:
-    """The manifest of a backup at a place.
+    """The manifest of a backup at a location.
 
     Raises NotFound or Damaged; the end of the task reads the manifest again and reports the damage.
     """
@@ -182,4 +182,5 @@ def _family_of(
         context.log(f"{other.destination.name} supplies data that the first location lacks")
         return result
 
-    return LazyOpener(opened)  # each new reader of the first location asks for it
+    # Opened once, because each new reader of the first location asks for this repository.
+    return LazyOpener(opened)

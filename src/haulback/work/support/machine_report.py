@@ -10,7 +10,7 @@ from haulback.ids import is_guid
 from haulback.inventory.hardware import hardware_of
 from haulback.wire import JsonObject
 
-_REASON = 500  # characters of the reason why a machine is unreadable
+_REASON = 500  # maximum length of the reason why a machine is unreadable, in characters
 _MOST = 100  # parts of a machine in a report
 
 

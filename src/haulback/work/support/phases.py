@@ -11,7 +11,9 @@ from haulback.work.context import TaskContext
 
 
 class Phase:
-    """A running phase: `moved` is its bytes (None: the line shows none), `result` is a text."""
+    """A running phase: `moved` is the number of bytes of the phase (None: the line shows no bytes),
+    `result` is a text.
+    """
 
     def __init__(self) -> None:
         self.moved: int | None = None

@@ -47,10 +47,11 @@ def _left(context: TaskContext, repository: Repository, backup: str) -> float:
     if delay == 0:
         return 0
     delay = _UNKNOWN_DELAY if delay is None else delay
-    with suppress(NotFound, Damaged):  # the work itself tells that
+    with suppress(NotFound, Damaged):  # the work itself reports a missing or damaged manifest
         stored = repository.destination.info(manifests.name_of(backup)).stored
         age = (context.server.now_ms() - stored) / 1000 if stored is not None else delay
-        return min(delay, delay - age)  # no longer than the delay, even if clocks differ
+        # The wait is never longer than the delay, even if clocks differ.
+        return min(delay, delay - age)
     return 0
 
 

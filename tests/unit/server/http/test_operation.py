@@ -43,14 +43,14 @@ def operation(**more: Any) -> Operation:
 
 
 @pytest.mark.parametrize("limit", ProjectAccess)
-def test_a_narrowed_caller_reaches_what_the_operation_declares(limit: ProjectAccess):
+def test_a_restricted_caller_reaches_what_the_operation_declares(limit: ProjectAccess):
     assert operation(projects=limit).access == limit
     assert operation(roles=PEOPLE | NODES, projects=limit).access == limit
     assert operation(roles=PUBLIC, projects=limit).access == ProjectAccess.ANYBODY
     assert operation(roles=NODES, projects=limit).access == ProjectAccess.NODE
 
 
-def test_an_operation_that_declares_no_limit_refuses_narrowed_callers():
+def test_an_operation_that_declares_no_limit_refuses_restricted_callers():
     assert operation().access == ProjectAccess.WHOLE
 
 
@@ -84,12 +84,12 @@ def test_a_proof_in_the_head_allows_a_larger_body():
 
 
 def test_a_module_declares_its_operations_in_order():
-    room = Router()
-    first = room("GET", "/a", "One.", roles=PEOPLE, many=True)(nothing)
-    room("POST", "/b", "Two.", roles=ADMINS)(nothing)
+    router = Router()
+    first = router("GET", "/a", "One.", roles=PEOPLE, many=True)(nothing)
+    router("POST", "/b", "Two.", roles=ADMINS)(nothing)
     assert first is nothing
-    assert [one.key for one in room.operations] == ["GET /a", "POST /b"]
-    assert room.operations[0] == Operation("GET", "/a", "One.", nothing, PEOPLE, many=True)
+    assert [one.key for one in router.operations] == ["GET /a", "POST /b"]
+    assert router.operations[0] == Operation("GET", "/a", "One.", nothing, PEOPLE, many=True)
     assert Router().operations == []
 
 

@@ -40,7 +40,7 @@ def restored(copies: Copies, backup: str, *reports: DamageReport, fails: bool = 
     return task
 
 
-def test_a_restore_marks_each_location_in_which_it_met_damage(copies: Copies):
+def test_a_restore_marks_each_location_in_which_it_found_damage(copies: Copies):
     backup = copies.both()
     first, second = copies.locations(backup)
     restored(copies, backup, lost(second), lost(first))

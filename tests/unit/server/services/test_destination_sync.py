@@ -65,7 +65,7 @@ class Copies:
         return guid
 
     def rule(self, **of_second: Any) -> str:
-        """A rule with the house's destination and the far one."""
+        """A rule with the primary destination and the second destination."""
         first, second = ({"guid": d.guid} for d in (self.house.destination, self.far))
         targets = [
             {"roleType": "PRIMARY", "backupDestination": first},
@@ -410,7 +410,7 @@ def test_locations_that_are_both_damaged_heal_each_other(copies, copied_from, is
     destination_sync.plan_due(copies.house.app)
     healed = {guid for sync in copies.syncs() for guid in sync.params["copies"]}
     wanted = {place.guid for place in places}
-    if is_missing:  # it supplies nothing
+    if is_missing:  # a missing location supplies nothing
         wanted = {places[0].guid} if copied_from == "first" else set()
     assert healed == wanted
 

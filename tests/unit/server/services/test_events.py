@@ -156,7 +156,7 @@ def test_the_time_of_the_last_change_is_not_before_the_last_end(house: House) ->
     assert task_service.last_change(house.app, Scope(), None) == newest
 
 
-def test_a_narrowed_reader_sees_the_events_of_its_projects(house: House) -> None:
+def test_a_restricted_reader_sees_the_events_of_its_projects(house: House) -> None:
     tell(house, "mine", project="a")
     tell(house, "theirs", project="b")
     tell(house, "shared")

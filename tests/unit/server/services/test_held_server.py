@@ -57,7 +57,7 @@ def test_a_held_server_starts_no_task_that_deletes(house: House):
     house.take(node, task)
 
 
-def test_the_hold_ends_when_every_destination_was_looked_through(held: House):
+def test_the_hold_ends_when_the_catalogue_of_every_destination_was_read(held: House):
     node = held.node()
     maintenance.tick(held.app)
     [verify] = [task for task in node_tasks.offer(held.app, node) if task.type == "VERIFY"]

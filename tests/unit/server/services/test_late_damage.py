@@ -90,7 +90,7 @@ def test_a_node_that_floods_the_server_with_damage_is_refused_for_a_while(copies
     assert reported(copies, mounts[1], 100, lost(place)) == 60
 
 
-def test_a_report_of_a_mount_is_in_the_audit_trail(copies: Copies):
+def test_a_report_of_a_mount_is_in_the_audit_log(copies: Copies):
     place = copies.locations(copies.both())[1]
     mount = mounted(copies, place)
     reported(copies, mount, 1, lost(place))
@@ -108,7 +108,7 @@ def test_a_mount_clears_no_alarm(copies: Copies):
         assert alarms.subjects(sql, AlarmKind.DESTINATION_UNRELIABLE) == {place.destination}
 
 
-def test_damage_that_a_mount_met_is_taken_after_its_end(copies: Copies):
+def test_damage_that_a_mount_found_is_recorded_after_its_end(copies: Copies):
     place = copies.locations(copies.both())[1]
     mount = mounted(copies, place)
     table = mount_tables.mounted_backup

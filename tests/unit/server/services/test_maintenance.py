@@ -46,7 +46,7 @@ def test_a_tick_with_nothing_due_takes_few_connections(house: House):
     assert 1 <= len(taken) <= 12  # each is a statement or two: a tick of PostgreSQL takes 5 ms
 
 
-def test_servers_that_look_at_one_moment_unmount_each_backup_once(house: House):
+def test_servers_that_check_at_one_moment_unmount_each_backup_once(house: House):
     node = house.node()
     export = house.exported(node)
     guids = {overdue(house, export, node.guid) for _ in range(10)}
@@ -66,7 +66,7 @@ def test_an_error_of_the_upkeep_stops_no_other_step(house: House, monkeypatch: p
     def fail(*_: object) -> None:
         raise RuntimeError("an index is broken")
 
-    monkeypatch.setattr("haulback.server.services.maintenance.due_work.upkeep", fail)
+    monkeypatch.setattr("haulback.server.services.maintenance.due_work.maintenance", fail)
     maintenance.tick(house.app)
     with house.app.store.read() as sql:
         task = tables.task.c

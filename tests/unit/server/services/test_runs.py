@@ -102,8 +102,8 @@ def test_a_run_without_failures_and_an_unknown_run_are_refused(site: Site, node:
         Conflict, runs.retry, app, who, run
     )
     site.house.refuses(NotFound, runs.retry, app, who, new_guid())
-    narrowed = who.__class__(who.guid, who.name, who.roles, Scope(frozenset({"pa"})))
-    site.house.refuses(NotFound, runs.retry, app, narrowed, run)
+    restricted = who.__class__(who.guid, who.name, who.roles, Scope(frozenset({"pa"})))
+    site.house.refuses(NotFound, runs.retry, app, restricted, run)
 
 
 def test_a_machine_that_cannot_be_planned_stops_no_other(site: Site, node: Node) -> None:
@@ -120,7 +120,7 @@ def test_a_machine_that_cannot_be_planned_stops_no_other(site: Site, node: Node)
 
 
 def test_thresholds_count_once_all_machines_of_a_fire_are_planned(site: Site, node: Node) -> None:
-    """A share of the machines that were planned first says nothing of the run."""
+    """A share of the machines that were planned first does not decide the result of the run."""
     site.change("vm-backup", site.policy, name="gold", failRemainingBackupTasksExportThreshold=30)
     schedule = site.schedule()
     site.at(MIDNIGHT + 22 * HOUR)

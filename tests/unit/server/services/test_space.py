@@ -67,7 +67,7 @@ def test_new_backups_wait_while_too_little_is_free_and_say_why(house: House):
     assert not alarmed(house)
 
 
-def test_a_full_destination_is_tested_until_there_is_room(house: House):
+def test_a_full_destination_is_tested_until_it_has_space(house: House):
     node = house.node()
     [waits] = house.export()
     told(house, TIB, 0)

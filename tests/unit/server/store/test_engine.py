@@ -152,7 +152,7 @@ def test_sqlite_is_copied_before_it_is_migrated(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(schema, "known_schemas", lambda: ["9000", *known])
     open_store(f"sqlite:///{file}").close()
     [copy] = tmp_path.glob("*.before-9000")
-    assert copy.stat().st_mode & 0o777 == 0o600  # it holds all that the database holds
+    assert copy.stat().st_mode & 0o777 == 0o600  # the copy holds all data of the database
     with sqlite3.connect(copy) as kept:
         assert kept.execute("SELECT key FROM slot").fetchall() == [("kept",)]
 

@@ -395,7 +395,7 @@ def test_all_finished_are_removed_and_nothing_else(house: House):
     assert sorted(left.values()) == ["QUEUED", "RUNNING"]
 
 
-def test_a_machine_imported_while_a_sync_looked_stays_present(house: House):
+def test_a_machine_imported_during_an_inventory_stays_present(house: House):
     node = house.node()
     [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
     house.clock.now += 1
@@ -414,7 +414,7 @@ def test_a_machine_imported_while_a_sync_looked_stays_present(house: House):
     assert [e.name for e in result if e.present] == ["db", "mail", "new"]
 
 
-def test_late_words_of_an_earlier_attempt_of_the_same_process_do_not_count(house: House):
+def test_late_reports_of_an_earlier_attempt_of_the_same_process_do_not_count(house: House):
     node = house.node()
     [export] = house.export()
     house.take(node, export)

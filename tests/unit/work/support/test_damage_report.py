@@ -47,7 +47,7 @@ def test_as_many_as_a_report_holds_are_complete():
     assert named(found) == set(backups)
 
 
-def test_backups_that_were_not_looked_at_are_not_called_whole():
+def test_backups_that_were_not_read_are_not_called_sound():
     one, two = guids(2, 0)
     found = complete_report(
         "d", VerifyReport(listed=[one, two], unlooked=[two], looked=one), [one, two]

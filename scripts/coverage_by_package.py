@@ -1,7 +1,7 @@
-"""Line and branch coverage by room, with all programs that the tests start.
+"""Line and branch coverage by package, with all programs that the tests start.
 
 Usage: scripts/coverage_by_room.py [pytest arguments]; without arguments every test runs. Prints a
-table and fails if a test fails or a room is below the bounds in pyproject.toml.
+table and fails if a test fails or a package is below the bounds in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ BOUNDS: dict[str, int] = tomllib.loads((ROOT / "pyproject.toml").read_text())["t
 COUNTS = ("covered_lines", "num_statements", "covered_branches", "num_branches")
 
 
-def room_of(path: str) -> str:
-    """Room of a module: the package in haulback; in the server the package in server."""
+def package_of(path: str) -> str:
+    """Package of a module: the package in haulback; in the server the package in server."""
     parts = Path(path).with_suffix("").parts
     inner = parts[parts.index("haulback") + 1 :]
     if len(inner) == 1:
@@ -54,30 +54,30 @@ def measure(words: list[str]) -> int:
 
 
 def by_room() -> dict[str, Counter[str]]:
-    """Counts of lines and branches of each room."""
+    """Counts of lines and branches of each package."""
     report = json.loads((DATA / "report.json").read_text())
-    rooms: dict[str, Counter[str]] = {}
+    packages: dict[str, Counter[str]] = {}
     for path, file in report["files"].items():
         summary = file["summary"]
-        rooms.setdefault(room_of(path), Counter()).update({n: summary[n] for n in COUNTS})
-    return rooms
+        packages.setdefault(package_of(path), Counter()).update({n: summary[n] for n in COUNTS})
+    return packages
 
 
 def percent(part: int, whole: int) -> float:
     return 100 * part / whole if whole else 100.0
 
 
-def table(rooms: dict[str, Counter[str]]) -> list[str]:
-    """Print the table; returns the rooms below a bound."""
+def table(packages: dict[str, Counter[str]]) -> list[str]:
+    """Print the table; returns the packages below a bound."""
     low = []
-    print(f"{'room':20} {'lines':>7} {'of':>6}  {'branches':>8} {'of':>6}")
-    for room, counts in sorted(rooms.items()):
+    print(f"{'package':20} {'lines':>7} {'of':>6}  {'branches':>8} {'of':>6}")
+    for package, counts in sorted(packages.items()):
         lines = percent(counts["covered_lines"], counts["num_statements"])
         branches = percent(counts["covered_branches"], counts["num_branches"])
         is_low = lines < BOUNDS["lines"] or branches < BOUNDS["branches"]
-        low += [room] * is_low
+        low += [package] * is_low
         print(
-            f"{room:20} {lines:6.1f}% {counts['num_statements']:6}  {branches:7.1f}%"
+            f"{package:20} {lines:6.1f}% {counts['num_statements']:6}  {branches:7.1f}%"
             f" {counts['num_branches']:6}{'  low' * is_low}"
         )
     print(f"{'wanted':20} {BOUNDS['lines']:6.1f}% {'':6}  {BOUNDS['branches']:7.1f}%")

@@ -1,4 +1,4 @@
-"""Places for event streams: streams of one login must not occupy all connections of a server."""
+"""A limit of event streams: streams of one login must not occupy all connections of a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_STREAMS = 256
 _AGAIN = 15  # seconds after which the stream of a vanished client has ended
 
 
-class StreamPlaces:
+class StreamLimit:
     """The numbers of open streams by account, in this server process."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class StreamPlaces:
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def place(self, account: str) -> Iterator[None]:
+    def counted(self, account: str) -> Iterator[None]:
         """Count a stream of an account while the stream is open.
 
         Raises TooMany if MOST_STREAMS streams are open.

@@ -16,7 +16,7 @@ _RECORD = tables.record
 _MANY = 100  # policies in one transaction
 
 
-class StoredPromise(NamedTuple):
+class PolicyRpo(NamedTuple):
     """The RPO of a policy in ms, None without a limit, and whether the policy is active."""
 
     active: bool
@@ -59,14 +59,14 @@ def _recheck(sql: sa.Connection, policies: Iterable[str]) -> None:
         sql.execute(statement, new)
 
 
-def due(sql: sa.Connection, now: int) -> dict[str, StoredPromise]:
+def due(sql: sa.Connection, now: int) -> dict[str, PolicyRpo]:
     """Some due rows by policy, locked; rows that another server computes are skipped."""
     query = sa.select(table).where(table.c.recheck <= now).order_by(table.c.recheck).limit(_MANY)
     found = sql.execute(query.with_for_update(skip_locked=True))
-    return {row.policy: StoredPromise(row.active, row.rpo) for row in found}
+    return {row.policy: PolicyRpo(row.active, row.rpo) for row in found}
 
 
-def write(sql: sa.Connection, policy: str, promise: StoredPromise, recheck: int) -> None:
+def write(sql: sa.Connection, policy: str, promise: PolicyRpo, recheck: int) -> None:
     """Write a row that was locked in this transaction."""
     here = sa.update(table).where(table.c.policy == policy)
     sql.execute(here.values(active=promise.active, rpo=promise.rpo, recheck=recheck))

@@ -95,7 +95,7 @@ class Walk:
     def __init__(self, served: Served) -> None:
         self.served, self.world = served, World(served)
         self.whole = By(served.person)
-        self.narrowed = {how: self._caller(how) for how in BY}
+        self.restricted = {how: self._caller(how) for how in BY}
         with served.app.store.read() as sql:
             query = sa.select(tables.api_token)
             self.tokens = [dict(row._mapping) for row in sql.execute(query)]
@@ -198,7 +198,7 @@ def _of_people(served: Served) -> list[Operation]:
 
 @pytest.mark.parametrize("how", BY)
 def test_each_operation_reaches_as_far_as_it_declares(walk: Walk, how: str):
-    by = walk.narrowed[how]
+    by = walk.restricted[how]
     wrong = [
         (one.key, sort, param, owner, problem)
         for one in _of_people(walk.served)
@@ -278,7 +278,7 @@ def test_every_operation_has_a_reach_and_the_documents_say_it(walk: Walk):
 @pytest.mark.parametrize("how", BY)
 def test_lists_show_what_the_reach_says(walk: Walk, how: str):
     walk.build()
-    by, world = walk.narrowed[how], walk.world
+    by, world = walk.restricted[how], walk.world
     for item in OPERATIONS:
         kind = PATHS.get(item.path) or {"/tasks/detailed": "task", "/tasks/queued": "task"}.get(
             item.path, ""
@@ -286,7 +286,7 @@ def test_lists_show_what_the_reach_says(walk: Walk, how: str):
         if item.method != "GET" or not kind or any(p.name == "virtual-machine" for p in item.query):
             continue
         if item.access is ProjectAccess.WHOLE:
-            continue  # a narrowed caller is refused
+            continue  # a restricted caller is refused
         text = walk.ask(item, by, "").text
         assert world.guids[OWN][kind] in text, item.key
         assert world.guids[OTHER][kind] not in text, item.key
@@ -297,7 +297,7 @@ def test_lists_show_what_the_reach_says(walk: Walk, how: str):
 @pytest.mark.parametrize("how", BY)
 def test_a_record_bears_the_project_of_the_caller_and_keeps_it(walk: Walk, how: str):
     walk.build()
-    by, served = walk.narrowed[how], walk.served
+    by, served = walk.restricted[how], walk.served
     declared = {item.key: item for item in OPERATIONS}
     for path in ("/policies/vm-backup", "/policies/vm-snapshot", "/schedules"):
         record = {"name": how}
