@@ -390,8 +390,8 @@ class Setting(NamedTuple):
     `is_path` is true if the value is the path of a folder or a file. `is_secret` is true if the
     value is write-only; `is_deleting` is true if the secret is for tasks that may delete.
     `is_tunable` is true if a change of the value does not change where the backups are.  `is_place`
-    is true if the setting determines the location: two destinations of a type with equal values of all such
-    settings are at one location. `has_lines` is true if the value may have several lines.
+    is true if the setting determines the location: two destinations of a type with equal values of
+    all such settings are at one location. `has_lines` is true if the value may have several lines.
     `has_times` is true if the value may be a list of `time,rate` texts, separated by spaces, each
     time only once. `default` is the value of an absent setting, None for a required one.
     """
