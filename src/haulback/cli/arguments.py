@@ -56,7 +56,9 @@ Members = Annotated[str, Parameter(help="MEMBER=VALUE; the value is JSON or text
 MailWords = Annotated[str, Parameter(help="Mail addresses.")]
 Rows = Annotated[int, Parameter(help="Number of rows to list.")]
 LogForm = Annotated[LogFormat, Parameter(help="Form of the log lines on standard error.")]
-RepositoryFolder = Annotated[Path, Parameter(help="Folder of the repository.")]
+_STORED = "Folder of the repository, or a JSON file with `type` and settings of another store."
+RepositoryFolder = Annotated[Path, Parameter(help=_STORED)]
+StoredFolder = Annotated[Path | None, Parameter(help=_STORED)]
 StoredBackup = Annotated[
     str,
     Parameter(help="A backup: guid, its beginning, or a machine's name for its newest backup."),

@@ -192,7 +192,8 @@ class ReadableCollection(Generic[T]):
         return record_names.noun_of(self.path)
 
     def _named(self, wanted: str) -> T:
-        return record_names.chosen(self.all(filter=wanted), wanted, self.noun, self._name)
+        rows = self.all(filter=record_names.searched(self.noun, wanted))
+        return record_names.chosen(rows, wanted, self.noun, self._name)
 
     def _name(self, row: T) -> str:
         return str(getattr(row, self.title, ""))
@@ -211,8 +212,8 @@ class DatedCollection(ReadableCollection[T]):
             return self._latest(wanted, machine)
         if is_guid(wanted):
             return self.get(wanted)
-        rows, more = self.all(filter=wanted), f", or latest:{wanted}"
-        return record_names.chosen(rows, wanted, self.noun, self._name, more)
+        rows = self.all(filter=record_names.searched(self.noun, wanted))
+        return record_names.chosen(rows, wanted, self.noun, self._name, f", or latest:{wanted}")
 
     def newest(self, machine: str = "") -> list[T]:
         """The newest record, of one machine (a guid) or of all; empty without a record."""
