@@ -55,6 +55,8 @@ REFUSED = [
     ("task clear --queued --running", "leave out --queued"),
     ("backup confirm-missing", "name at least one backup by its guid"),
     ("backup mark remove", "name at least one backup by its guid"),
+    ("backup mark archive latest --until tomorrow", "--until tomorrow: write 2026-11-27T07:00"),
+    ("tape eject LTO123", "'LTO123': Haulback does not use tapes; store on a folder"),
     ("mount get 11111111-1111-4111-8111-111111111111", "name at least one path"),
     ("schedule resume", "name a schedule, or write --all"),
     ("schedule resume nightly --all", "name a schedule, or write --all"),
@@ -127,6 +129,29 @@ def test_words_that_no_command_can_act_on_are_refused_with_the_remedy(
         assert said.err.startswith("haulback: ")
         assert len(said.err.splitlines()) == 1
     assert {asked.path for asked in logged_in.asked} <= {"/user-info"}
+
+
+@from_arguments
+@pytest.mark.parametrize("words", [("node", "token"), ("task", "queued")])
+def test_an_empty_word_for_a_node_does_not_stand_for_no_node(
+    logged_in: Web,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, str],
+):
+    logged_in.says([])
+    monkeypatch.setattr(sys, "argv", ["haulback", *words, ""])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 5
+    assert "there is no node ''" in capsys.readouterr().err
+
+
+@from_arguments
+def test_a_tape_by_its_name_ends_like_a_kind_that_is_not_built(
+    logged_in: Web, monkeypatch: pytest.MonkeyPatch
+):
+    assert run(monkeypatch, "tape eject LTO123") == 6
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.5", ":3260", "10.0.0.5:port", "10.0.0.5:70000"])
