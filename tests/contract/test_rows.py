@@ -273,6 +273,7 @@ def test_post_tasks_instant_restore(served: Served):
         {**body, "allowedClients": ["iqn.2020-01.org:x"]}, {**body, "restoreVmFlavor": kvm},
         {**body, "restoredPeName": "a\nb"}, {**body, "priority": 101},
         {**body, "restoredPeName": "a/b"},  # libvirt takes no slash
+        {**body, "restoredPeName": "  "}, {**body, "restoredPeName": "n" * 201},
     ):  # fmt: skip
         assert is_error(served.call("POST", "/api/tasks/instant-restore", bad), 400), bad
     for nobody in ({**body, "backup": new_guid()}, {**body, "hypervisor": new_guid()}):

@@ -35,6 +35,7 @@ from haulback.ids import new_guid
 from haulback.libvirt_xml import XML
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.texts import check_name
 from haulback.transfer.power import start_restored
 from haulback.transfer.restore import (
     RestoreServices,
@@ -163,6 +164,8 @@ def restore_command(
     if unknown := sorted(skip - {disk.name for disk in manifest.disks}):
         names = ", ".join(disk.name for disk in manifest.disks)
         raise NotFound(f"--without: the backup has no disk {unknown[0]!r}; its disks are {names}")
+    if target.name:
+        check_name(target.name, "--name", 200)
     with closing(target.opened()) as machines:
         made = _made(repository, manifest, machines, target)
         _tell(made, machines)

@@ -150,6 +150,7 @@ def test_a_store_is_named_by_type_and_settings_too(shop: Shop):
         (("d", ""), {"to": "out"}, Malformed, "'' names no backup"),
         (("d", " "), {"to": "out"}, Malformed, "' ' names no backup"),
         (("d", "web"), {"to": "out", "format": "vmdk"}, Exception, "vmdk"),
+        (("d", "web"), {"to": "out", "name": " "}, Malformed, "--name: give 1 to 200 printable"),
     ],
 )
 def test_a_wrong_restore_is_refused_and_leaves_nothing(
