@@ -346,7 +346,9 @@ def test_post_tasks_unmount(served: Served):
     served.run(task["guid"], {})
     shown = served.call("GET", f"/api/mounted-backups/{mount['guid']}").json()
     assert shown["state"]["name"] == "UNMOUNTED"
-    assert is_error(served.call("POST", "/api/tasks/unmount", body), 409)
+    again = served.call("POST", "/api/tasks/unmount", body)
+    assert is_error(again, 409)
+    assert "`haulback mount ls` lists the mounted ones" in again.text
 
 
 def test_post_tasks_snapshot(served: Served):

@@ -97,6 +97,14 @@ REFUSED = [
     ("server restore-database /tmp --backup latest", "--backup: name the new folder of the server"),
     ("server restore-database /tmp --database sqlite:////x", "--database: name the new folder"),
     ("destination set bd", "name at least one option to change; `haulback destination set --help`"),
+    ("hypervisor set hv", "name at least one option to change; `haulback hypervisor set --help`"),
+    (
+        "destination copying far --mib-per-second=-3",
+        "--mib-per-second: -3 is not 0 (no limit), nor",
+    ),
+    ("destination copying far --mib-per-second nan", "--mib-per-second: nan is not 0"),
+    ("destination copying far --start 25 --end 6", "--start: 25 is not an hour from 0 to 24"),
+    ("destination copying far --start 20", "--start, --end: name both hours, or neither"),
     ("destination set bd --verify-hours 0", "--verify-hours: 0 is not between 0.02 and 24"),
     ("destination limit bd", "name the limit to change: --quota or --free"),
     ("repository verify /tmp", "name --key-file or --kit, or put the passphrase"),
@@ -129,6 +137,36 @@ def test_words_that_no_command_can_act_on_are_refused_with_the_remedy(
         assert said.err.startswith("haulback: ")
         assert len(said.err.splitlines()) == 1
     assert {asked.path for asked in logged_in.asked} <= {"/user-info"}
+
+
+EMPTY_PATHS = (
+    ["destination", "add", "bd"],
+    ["destination", "attach", "bd"],
+    ["destination", "move", "bd"],
+    ["hypervisor", "add", "hv"],
+    ["repository", "kit"],
+    ["repository", "ls"],
+    ["repository", "forget"],
+)
+
+
+@from_arguments
+@pytest.mark.parametrize("words", EMPTY_PATHS, ids=" ".join)
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_path_does_not_stand_for_the_present_folder(
+    logged_in: Web,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    empty: str,
+):
+    monkeypatch.setattr(sys, "argv", ["haulback", *words, empty])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{empty!r} is no path: name a folder" in line
+    assert not logged_in.asked
 
 
 @from_arguments
