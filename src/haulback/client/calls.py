@@ -178,9 +178,7 @@ class ReadableCollection(Generic[T]):
 
         Raises NotFound, or Malformed with the candidates if several records fit.
         """
-        if is_guid(wanted):
-            return self.get(wanted)
-        return self._named(wanted)
+        return self._of_guid(wanted) if is_guid(wanted) else self._named(wanted)
 
     def guid(self, wanted: str) -> str:
         """The guid of the record that `find` returns; a whole guid is returned unchecked."""
@@ -190,6 +188,12 @@ class ReadableCollection(Generic[T]):
     def noun(self) -> str:
         """The noun of a record in messages."""
         return record_names.noun_of(self.path)
+
+    def _of_guid(self, guid: str) -> T:
+        try:
+            return self.get(guid)
+        except NotFound:
+            raise record_names.missing(self.noun, guid) from None
 
     def _named(self, wanted: str) -> T:
         rows = self.all(filter=record_names.searched(self.noun, wanted))
@@ -211,7 +215,7 @@ class DatedCollection(ReadableCollection[T]):
         if machine is not None:
             return self._latest(wanted, machine)
         if is_guid(wanted):
-            return self.get(wanted)
+            return self._of_guid(wanted)
         rows = self.all(filter=record_names.searched(self.noun, wanted))
         return record_names.chosen(rows, wanted, self.noun, self._name, f", or latest:{wanted}")
 
