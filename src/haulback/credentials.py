@@ -86,12 +86,17 @@ def check_argument(value: str, option: str) -> None:
 
 def check_url(url: str, option: str, arguments: list[str]) -> None:
     """Refuse a URL with a password in the command line.  Raises Malformed with the remedy."""
-    if _IN_URL.match(url) and any(url in argument for argument in arguments):
+    if has_password(url) and any(url in argument for argument in arguments):
         raise Malformed(
             f"{option}: a command line can be read by every user of this machine: put the URL "
             "into HAULBACK_DATABASE, or its password into ~/.pgpass",
             field=option,
         )
+
+
+def has_password(url: str) -> bool:
+    """Whether the URL of a database contains a password."""
+    return _IN_URL.match(url) is not None
 
 
 def for_children(more: Mapping[str, str] | None = None) -> dict[str, str]:

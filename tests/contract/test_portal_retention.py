@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from haulback.ids import new_guid
 from haulback.server.store import tables
+from haulback.units import utc
 from tests.contract.conftest import Served
 from tests.contract.portals import Portal, logged_in
 from tests.contract.test_transport import is_error
@@ -175,6 +176,7 @@ def test_the_end_of_an_archive_only_moves_forward(served: Served, portal: Portal
     [one] = locations_of(served, portal, 1)
     portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=LATER)])
     sooner = portal.raw("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=LATER - 1)])
+    assert f"is kept until {utc(LATER)} ({LATER} epoch ms)" in sooner.text
     assert is_error(sooner, 409)
     portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=LATER + 1)])
     assert now(portal, one)["archiveExpire"] == LATER + 1

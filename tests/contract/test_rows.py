@@ -273,6 +273,7 @@ def test_post_tasks_instant_restore(served: Served):
         {**body, "allowedClients": ["iqn.2020-01.org:x"]}, {**body, "restoreVmFlavor": kvm},
         {**body, "restoredPeName": "a\nb"}, {**body, "priority": 101},
         {**body, "restoredPeName": "a/b"},  # libvirt takes no slash
+        {**body, "restoredPeName": "  "}, {**body, "restoredPeName": "n" * 201},
     ):  # fmt: skip
         assert is_error(served.call("POST", "/api/tasks/instant-restore", bad), 400), bad
     for nobody in ({**body, "backup": new_guid()}, {**body, "hypervisor": new_guid()}):
@@ -345,7 +346,9 @@ def test_post_tasks_unmount(served: Served):
     served.run(task["guid"], {})
     shown = served.call("GET", f"/api/mounted-backups/{mount['guid']}").json()
     assert shown["state"]["name"] == "UNMOUNTED"
-    assert is_error(served.call("POST", "/api/tasks/unmount", body), 409)
+    again = served.call("POST", "/api/tasks/unmount", body)
+    assert is_error(again, 409)
+    assert "`haulback mount ls` lists the mounted ones" in again.text
 
 
 def test_post_tasks_snapshot(served: Served):

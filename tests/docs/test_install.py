@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -44,6 +45,28 @@ def test_the_setup_script_knows_every_package_that_the_page_names():
     setup = (ROOT / "scripts" / "setup").read_text()
     assert named
     assert [name for name in sorted(named) if not re.search(rf"\b{name}\b", setup)] == []
+
+
+def test_an_ordinary_user_gets_the_program_on_the_path(tmp_path: Path):
+    """The link of the page is made and found in an empty home."""
+    lines = next(block for block in blocks(PAGE, "") if "~/.local/bin" in block).splitlines()
+    first = next(number for number, line in enumerate(lines) if "/.local/bin" in line)
+    program = tmp_path / ".local" / "haulback" / "bin" / "haulback"
+    program.parent.mkdir(parents=True)
+    program.symlink_to(Path(sys.executable).with_name("haulback"))
+    done = subprocess.run(
+        ["bash", "-ec", "\n".join(lines[first:])],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.fullmatch(r"\d+\.\d+\.\d+", done.stdout.strip())
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_no_page_needs_a_program_that_a_fresh_debian_lacks(page: Path):
+    assert not re.search(r"^ *sudo ", page.read_text(), re.MULTILINE)
 
 
 def test_the_node_unit_leaves_mounted_backups_alone_and_shares_the_host_s_folders():

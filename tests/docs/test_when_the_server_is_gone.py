@@ -20,6 +20,7 @@ def typed(site: Site, block: str) -> str:
     folder = site.folder
     words = {"FOLDER": site.repository, "KEY": folder / "key", "KIT": folder / "kit"}
     words |= {"DATA": folder / "server", "NEW": folder / "new"}
+    words |= {"OLDNODE": "n1", "NEWNODE": "n2"}
     token = site.api.token or ""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "HAULBACK_SERVER": site.api.url, "HAULBACK_TOKEN": token}
@@ -38,7 +39,7 @@ def test_a_reader_restores_the_server_and_lifts_its_hold(tmp_path: Path):
     site = Site(tmp_path, lease=5.0)
     site.open()
     try:
-        backup, paper, restore, shown, lifted = blocks(PAGE, "sh")
+        backup, paper, restore, new_node, shown, lifted = blocks(PAGE, "sh")
         typed(site, backup)
         typed(site, paper)
         site.node.end()
@@ -48,6 +49,13 @@ def test_a_reader_restores_the_server_and_lifts_its_hold(tmp_path: Path):
         site.start_server()
         assert '"held": true' in typed(site, shown)
         assert '"held": false' in typed(site, lifted)
+        site.enrol("n2")
+        site.node.start()
+        site.wait_for(lambda: len(site.api.get("/nodes")) == 2)
+        typed(site, new_node)
+        assert [node["name"] for node in site.api.get("/nodes")] == ["n2"]
+        for path in ("/backup-destinations", "/hypervisors"):
+            assert [record["node"]["name"] for record in site.api.get(path)] == ["n2"]
     finally:
         site.close()
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from haulback.logs import LogFormat
+
+
+def folder(_: object, tokens: Sequence[Token]) -> Path:
+    """The path of an argument.  Raises ValueError for an empty word, which would be the present
+    folder: the variable of a script may be unset.
+    """
+    word = tokens[0].value
+    if not word.strip():
+        raise ValueError(f"{word!r} is no path: name a folder")
+    return Path(word)
+
 
 _NAMED = "name, guid, or the guid's first six characters or more"
 _DATED = "guid, its first six characters or more, latest, or latest:MACHINE"
@@ -56,7 +68,9 @@ Members = Annotated[str, Parameter(help="MEMBER=VALUE; the value is JSON or text
 MailWords = Annotated[str, Parameter(help="Mail addresses.")]
 Rows = Annotated[int, Parameter(help="Number of rows to list.")]
 LogForm = Annotated[LogFormat, Parameter(help="Form of the log lines on standard error.")]
-RepositoryFolder = Annotated[Path, Parameter(help="Folder of the repository.")]
+_STORED = "Folder of the repository, or a JSON file with `type` and settings of another store."
+RepositoryFolder = Annotated[Path, Parameter(help=_STORED, converter=folder)]
+StoredFolder = Annotated[Path | None, Parameter(help=_STORED, converter=folder)]
 StoredBackup = Annotated[
     str,
     Parameter(help="A backup: guid, its beginning, or a machine's name for its newest backup."),

@@ -25,6 +25,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
+from haulback.cli.times import FORMS, epoch_ms
 from haulback.contract.backups import BackupType, Hint
 from haulback.contract.export import ExportRequest
 from haulback.contract.prove import BootSign, ProveRequest
@@ -213,26 +214,27 @@ def mark(
         Literal["remove", "archive", "standard"], Parameter(help="The wanted retention.")
     ],
     *guid: BackupWord,
-    until: Annotated[int | None, Parameter(help="End of an archive, epoch ms.")] = None,
+    until: Annotated[str, Parameter(help=f"End of an archive: {FORMS}.")] = "",
     preview: Annotated[bool, Parameter(help="Show the effect, and change nothing.")] = False,
     output: Output = "table",
     consent: Consent = ASK,
 ) -> None:
-    """Set the retention hint of backups: remove at the next clean-up, keep (--until, epoch ms), or
-    default; names the backups that the next clean-up keeps in spite of `remove`.
+    """Set the retention hint of backups: remove at the next clean-up, keep (--until), or default;
+    names the backups that the next clean-up keeps in spite of `remove`.
 
     --preview changes nothing and shows the effect on these backups and on others.
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")
+    end = epoch_ms(until, "--until")
     client = connect()
     backups = client.backups
     places = [place.guid for wanted in guid for place in backups.find(wanted).backupLocations]
     if preview:
-        show(backups.preview_mark(places, _HINTS[hint], until), _MARKED, output)
+        show(backups.preview_mark(places, _HINTS[hint], end), _MARKED, output)
         return
-    if agreed(client, consent, lambda: backups.mark(places, _HINTS[hint], until)):
-        backups.mark(places, _HINTS[hint], until)
+    if agreed(client, consent, lambda: backups.mark(places, _HINTS[hint], end)):
+        backups.mark(places, _HINTS[hint], end)
         if hint == "remove":
             _tell_staying(backups, places)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import credentials
-from haulback.cli.arguments import DestinationWord, NewName, NodeOption
+from haulback.cli.arguments import DestinationWord, NewName, NodeOption, folder
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_settings
@@ -38,7 +38,7 @@ Revoked = Annotated[
 @app.command
 def attach(
     name: NewName,
-    path: Annotated[Path | None, Parameter(help="Folder on the node.")] = None,
+    path: Annotated[Path | None, Parameter(help="Folder on the node.", converter=folder)] = None,
     *,
     key_file: KeyFile = None,
     kit: Annotated[Path | None, Parameter(help="File with the text of the recovery kit.")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from haulback.errors import Malformed
 from haulback.units import DAY_MS
 
 _LEAST_HOURS, _MOST_HOURS = 0.02, 24  # about a minute; a day
+_LEAST_MIB = 0.01  # a second, of copies
 
 
 @Parameter(name="*")
@@ -76,6 +78,19 @@ class DestinationLimits:
 
 
 UNLIMITED = DestinationLimits()
+
+
+def check_copying(rate: float | None, start: float | None, end: float | None) -> None:
+    """Raises Malformed for a rate or an hour that cannot be, in the units of the command."""
+    if rate and not _LEAST_MIB <= rate < math.inf:
+        raise Malformed(
+            f"--mib-per-second: {rate:g} is not 0 (no limit), nor at least {_LEAST_MIB}"
+        )
+    for option, hour in (("--start", start), ("--end", end)):
+        if hour is not None and not 0 <= hour <= _MOST_HOURS:
+            raise Malformed(f"{option}: {hour:g} is not an hour from 0 to {_MOST_HOURS}")
+    if (start is None) != (end is None):
+        raise Malformed("--start, --end: name both hours, or neither")
 
 
 def _given(**options: object) -> dict[str, object]:

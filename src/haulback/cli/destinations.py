@@ -9,10 +9,17 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from haulback.cli.arguments import DestinationWord, MachineWord, NewName, ServerData, ServerDatabase
+from haulback.cli.arguments import (
+    DestinationWord,
+    MachineWord,
+    NewName,
+    ServerData,
+    ServerDatabase,
+    folder,
+)
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
-from haulback.cli.destination_limits import UNLIMITED, DestinationLimits
+from haulback.cli.destination_limits import UNLIMITED, DestinationLimits, check_copying
 from haulback.cli.destination_settings import read_changes, read_settings
 from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
@@ -88,7 +95,7 @@ def show_destination(name: DestinationWord) -> None:
 @app.command(name="add")
 def add_destination(
     name: NewName,
-    path: Annotated[Path | None, Parameter(help="Folder on the node.")] = None,
+    path: Annotated[Path | None, Parameter(help="Folder on the node.", converter=folder)] = None,
     *,
     kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
     setting: _Settings = [],  # noqa: B006 - read only
@@ -200,7 +207,7 @@ def close_breaker(name: DestinationWord) -> None:
 @app.command(name="move")
 def move_destination(
     name: DestinationWord,
-    path: Annotated[Path | None, Parameter(help="The new folder.")] = None,
+    path: Annotated[Path | None, Parameter(help="The new folder.", converter=folder)] = None,
     *,
     setting: _Settings = [],  # noqa: B006 - read only
     secret: _Secrets = [],  # noqa: B006 - read only
@@ -288,6 +295,7 @@ def copying(
 
     The options replace all limits; without options all limits are removed.
     """
+    check_copying(mib_per_second, start, end)
     client = connect()
     wanted = Copying(
         rate=round(mib_per_second * MIB) if mib_per_second else None,

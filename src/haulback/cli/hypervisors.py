@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from haulback.cli.arguments import HypervisorWord, NewName, NodeOption
+from haulback.cli.arguments import HypervisorWord, NewName, NodeOption, folder
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
@@ -60,7 +60,9 @@ def show_hypervisor(name: HypervisorWord) -> None:
 @app.command(name="add")
 def add_hypervisor(
     name: NewName,
-    path: Annotated[Path | None, Parameter(help="Image folder on the node.")] = None,
+    path: Annotated[
+        Path | None, Parameter(help="Image folder on the node.", converter=folder)
+    ] = None,
     *,
     kind: _Type = "",
     libvirt: Annotated[str, Parameter(help="URL of libvirt, like qemu:///system.")] = "",
@@ -119,6 +121,10 @@ def set_hypervisor(
     """Rename a hypervisor, assign it to a manager, or set the nodes that reach it; options not
     given stay unchanged.
     """
+    if not (rename or manager or cluster or node or all_nodes):
+        raise Malformed(
+            "name at least one option to change; `haulback hypervisor set --help` lists them"
+        )
     client = connect()
     records = client.records
     wanted = ChangedHypervisor(
@@ -193,7 +199,7 @@ def confirm_absent(name: HypervisorWord, *, consent: Consent = ASK) -> None:
 @app.command(name="try")
 def try_hypervisor(
     name: Annotated[str, Parameter(help="Name for the messages.")],
-    path: Annotated[Path, Parameter(help="Image folder on the node.")],
+    path: Annotated[Path, Parameter(help="Image folder on the node.", converter=folder)],
     *,
     kind: _Type = "",
     node: NodeOption = "",

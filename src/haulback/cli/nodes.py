@@ -117,13 +117,13 @@ def show_node(name: NodeWord) -> None:
 
 
 @app.command
-def token(node: NodeWord = "", *, consent: Consent = ASK) -> None:
+def token(node: NodeWord | None = None, *, consent: Consent = ASK) -> None:
     """Print an enrolment token for one node, valid for one hour; with NODE a new token for that
     node, whose running process stops.
     """
     client = connect()
     nodes = client.nodes
-    if not node:
+    if node is None:
         print(nodes.invite())
         return
     guid = nodes.find(node).guid

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,15 +11,14 @@ from cyclopts import App, Parameter
 from haulback.cli.arguments import MailWords
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, size, text
+from haulback.cli.times import FORMS, epoch_ms
 from haulback.contract.reports import Measure, ReportRequest, SizeFilter
 from haulback.errors import Malformed
 from haulback.wire import Word
 
 Form = Annotated[Literal["text", "html", "pdf"], Parameter(help="Form of the report.")]
 app = App(name="report")
-Since = Annotated[
-    str, Parameter(name="--from", help="Begin: 2026-11-27, 2026-11-27T07:00, or epoch ms.")
-]
+Since = Annotated[str, Parameter(name="--from", help=f"Begin: {FORMS}.")]
 Until = Annotated[str, Parameter(name="--to", help="End, in the same form; absent: now.")]
 ToFile = Annotated[Path | None, Parameter(help="File for the report; absent: standard output.")]
 
@@ -35,7 +33,7 @@ def report(
     output: Output = "table",
 ) -> None:
     """Report the backups of the last day, or from one time to another."""
-    reports, span = connect().reports, (_moment(since, "--from"), _moment(until, "--to"))
+    reports, span = connect().reports, (epoch_ms(since, "--from"), epoch_ms(until, "--to"))
     if output == "json":
         dump(reports.get(*span))
         return
@@ -51,7 +49,7 @@ def report(
 @app.command
 def mail(*to: MailWords, since: Since = "", until: Until = "") -> None:
     """Send the report to mail addresses or to a mailing list; without TO to the default lists."""
-    span = (_moment(since, "--from"), _moment(until, "--to"))
+    span = (epoch_ms(since, "--from"), epoch_ms(until, "--to"))
     sent = connect().reports.mail(ReportRequest(value=",".join(to)), *span)
     print(f"{sent.title}: to {', '.join(sent.recipients) or 'the default recipients'}")
 
@@ -71,18 +69,6 @@ def chargeback(
     hypervisor-cluster or hypervisor-manager.
     """
     measure = Measure.TRANSFER_SIZE if transfer else Measure.BACKUP_SIZE
-    span = (_moment(since, "--from"), _moment(until, "--to"))
+    span = (epoch_ms(since, "--from"), epoch_ms(until, "--to"))
     rows = connect().reports.chargeback(SizeFilter(groupBy=Word(by)), measure, *span)
     show(rows, (text("name"), size("size")), output)
-
-
-def _moment(words: str, option: str) -> int | None:
-    """Epoch ms of a date or a time in this machine's zone.  Raises Malformed."""
-    if not words or words.isdecimal():
-        return int(words) if words else None
-    try:
-        return int(datetime.fromisoformat(words).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise Malformed(
-            f"{option} {words}: write 2026-11-27T07:00, or 2026-11-27 for midnight", field=option
-        ) from None

@@ -12,9 +12,9 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import credentials, units
-from haulback.cli.arguments import RepositoryFolder, StoredBackup
+from haulback.cli.arguments import RepositoryFolder, StoredBackup, StoredFolder
 from haulback.cli.confirmation import ASK, Consent
-from haulback.cli.repository_location import open_location
+from haulback.cli.repository_location import FOLDER, StoreOptions, open_location, open_store
 from haulback.cli.stored_backups import backup_named, whole_guid
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.config import is_repository
@@ -89,14 +89,16 @@ def cat(
 
 
 @app.command(name="kit")
-def print_kit(folder: RepositoryFolder, *, key_file: KeyFile = None) -> None:
+def print_kit(
+    folder: StoredFolder = None, *, key_file: KeyFile = None, store: StoreOptions = FOLDER
+) -> None:
     """Print the recovery kit of the repository in FOLDER: the kit opens the repository without any
     other secret.
 
-    Print the kit on paper and lock it away: it is needed if haulback.json and its copy are both
-    lost.
+    Omit FOLDER if --type names another store. Print the kit on paper and lock it away: it is needed
+    if haulback.json and its copy are both lost.
     """
-    repository = open_repository(folder, key_file, None)
+    repository = open_repository(folder, key_file, None, store)
     print(repository.keys.kit(repository.guid))
 
 
@@ -116,7 +118,7 @@ def forget(
         raise Malformed("name at least one backup by its guid")
     repository = open_repository(folder, key_file, kit)
     listed = repository.objects.leaves("manifests")
-    backups = [whole_guid(repository, word) for word in backup]
+    backups = list(dict.fromkeys(whole_guid(repository, word) for word in backup))
     for guid in backups:
         print(f"{guid} {'is deleted' if guid in listed else 'is missing and is given up'}")
     act_for_owner(repository)
@@ -164,13 +166,16 @@ class _Stream:
             self._at += count
 
 
-def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
+def open_repository(
+    folder: Path | None, key_file: Path | None, kit: Path | None, store: StoreOptions = FOLDER
+) -> Repository:
     """Open the repository at a location by its recovery kit, a key file or the passphrase."""
     secret = key_of_options(key_file, kit)
+    source = open_store(folder, store)
     try:
-        return Repository.open(open_location(folder), secret)
+        return Repository.open(source, secret)
     except NotFound as error:
-        raise NotFound(f"{folder}: {error.message}", **error.details) from None
+        raise NotFound(f"{folder or store}: {error.message}", **error.details) from None
 
 
 def act_for_owner(repository: Repository) -> None:

@@ -17,7 +17,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import units
-from haulback.cli.arguments import RepositoryFolder
+from haulback.cli.arguments import StoredFolder
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository import (
     KeyFile,
@@ -27,6 +27,7 @@ from haulback.cli.repository import (
     open_repository,
     secret_of,
 )
+from haulback.cli.repository_location import FOLDER, StoreOptions
 from haulback.errors import Damaged, Malformed
 from haulback.repository.cleanup_preview import CleanupPreview, preview_clean_up
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
@@ -48,7 +49,7 @@ def _signer() -> tuple[str, int]:
 
 @app.command(name="verify")
 def verify_command(
-    folder: RepositoryFolder,
+    folder: StoredFolder = None,
     *,
     depth: Annotated[
         int, Parameter(help="Depth of the check, from the existence of objects to every byte.")
@@ -56,6 +57,7 @@ def verify_command(
     record: Annotated[bool, Parameter(help="Record damage in the repository.")] = True,
     key_file: KeyFile = None,
     kit: Kit = None,
+    store: StoreOptions = FOLDER,
 ) -> None:
     """Check all data stored in FOLDER; exits with 1 when anything is damaged.
 
@@ -65,7 +67,7 @@ def verify_command(
     """
     if depth not in tuple(Depth):
         raise Malformed("--depth is 1, 2 or 3")
-    repository = open_repository(folder, key_file, kit)
+    repository = open_repository(folder, key_file, kit, store)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         order = CheckOrder(record=_signer if record else None)
         report = verify(repository, Depth(depth), Resources(pool), order)
@@ -90,7 +92,7 @@ def _print(report: VerifyReport) -> None:
 
 @app.command(name="repair")
 def repair_command(
-    folder: RepositoryFolder,
+    folder: StoredFolder = None,
     *,
     apply: Annotated[
         bool,
@@ -105,6 +107,7 @@ def repair_command(
     work: Work = None,
     key_file: KeyFile = None,
     kit: Kit = None,
+    store: StoreOptions = FOLDER,
     consent: Consent = ASK,
 ) -> None:
     """List the possible repairs in FOLDER, and with --apply carry them out; exits with 1 if data is
@@ -117,12 +120,12 @@ def repair_command(
 
     With --apply no other program may use the repository: stop all its servers and nodes.
     """
-    repository = open_repository(folder, key_file, kit)
+    repository = open_repository(folder, key_file, kit, store)
     apply = apply and not consent.dry_run
     if apply:
         with suppress(Damaged):  # this command also repairs an owner record that does not open
             act_for_owner(repository)
-        print(f"stop all other programs that use {folder} before it is repaired")
+        print(f"stop all other programs that use {folder or store} before it is repaired")
         consent.agree()
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         secret = secret_of(key_file)
@@ -150,12 +153,18 @@ def _print_repaired(done: RepairReport) -> None:
 
 
 @app.command
-def sweep(folder: RepositoryFolder, *, key_file: KeyFile = None, kit: Kit = None) -> None:
+def sweep(
+    folder: StoredFolder = None,
+    *,
+    key_file: KeyFile = None,
+    kit: Kit = None,
+    store: StoreOptions = FOLDER,
+) -> None:
     """Delete the index files in FOLDER that a merged file replaces.
 
     Safe at any time, even while others read and write.
     """
-    repository = open_repository(folder, key_file, kit)
+    repository = open_repository(folder, key_file, kit, store)
     act_for_owner(repository)
     repository.check_deletion()
     count = repository.sweep_index()
@@ -164,11 +173,12 @@ def sweep(folder: RepositoryFolder, *, key_file: KeyFile = None, kit: Kit = None
 
 @app.command
 def clean(
-    folder: RepositoryFolder,
+    folder: StoredFolder = None,
     *,
     work: Work = None,
     key_file: KeyFile = None,
     kit: Kit = None,
+    store: StoreOptions = FOLDER,
     consent: Consent = ASK,
 ) -> None:
     """Delete the data in FOLDER that no backup needs any more.
@@ -179,11 +189,13 @@ def clean(
     Nothing is deleted if a backup of the last clean-up is missing; `repository forget` gives up a
     missing backup.
     """
-    repository = open_repository(folder, key_file, kit)
+    repository = open_repository(folder, key_file, kit, store)
     act_for_owner(repository)
     if consent.dry_run or not consent.yes:
         with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
-            _print_preview(folder, preview_clean_up(repository, Path(temp), Resources(pool)))
+            _print_preview(
+                str(folder or store), preview_clean_up(repository, Path(temp), Resources(pool))
+            )
     if not consent.agree():
         return
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -205,12 +217,12 @@ def clean(
         sys.exit(1)
 
 
-def _print_preview(folder: Path, preview: CleanupPreview) -> None:
+def _print_preview(place: str, preview: CleanupPreview) -> None:
     if preview.is_blind:
         print("nothing would be deleted: part of a backup's map cannot be read")
         return
     print(
-        f"data in {folder} that no backup needs is deleted: "
+        f"data in {place} that no backup needs is deleted: "
         f"{units.counted(preview.packs, 'pack')}, about {units.size(preview.bytes)}; "
         f"{units.counted(preview.backups, 'backup')} kept"
     )

@@ -30,6 +30,9 @@ class StoreOptions:
     setting: Annotated[list[str] | None, Parameter(name="--set", help="NAME=VALUE.")] = None
     secret: Annotated[list[str] | None, Parameter(help="NAME=FILE of a secret setting.")] = None
 
+    def __str__(self) -> str:
+        return " ".join([self.kind, *(self.setting or ())])
+
     def opened(self) -> ObjectStore:
         """The store of the options.  Raises Malformed, Unavailable."""
         kind = chosen(self.kind)

@@ -17,9 +17,10 @@ from cyclopts import Parameter
 
 from haulback import units
 from haulback.cli import repository_care
+from haulback.cli.arguments import StoredFolder
 from haulback.cli.output import moment, show, size, text
-from haulback.cli.repository import KeyFile, Kit, app, key_of_options
-from haulback.cli.repository_location import FOLDER, StoreOptions, open_store
+from haulback.cli.repository import KeyFile, Kit, app, open_repository
+from haulback.cli.repository_location import FOLDER, StoreOptions
 from haulback.cli.stored_backups import backup_named, readable
 from haulback.contract.restores import Allocation
 from haulback.drivers.capabilities import MachineTarget, capability
@@ -34,6 +35,7 @@ from haulback.ids import new_guid
 from haulback.libvirt_xml import XML
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.texts import check_name
 from haulback.transfer.power import start_restored
 from haulback.transfer.restore import (
     RestoreServices,
@@ -111,7 +113,7 @@ _NOWHERE = NewMachineOptions()
 
 @app.command
 def ls(
-    folder: Annotated[Path | None, Parameter(help="Folder of the repository.")] = None,
+    folder: StoredFolder = None,
     *,
     key_file: KeyFile = None,
     kit: Kit = None,
@@ -123,7 +125,7 @@ def ls(
     Omit FOLDER if --type names another store.  Exits with the code of damage when a
     manifest cannot be read; the others are listed.
     """
-    repository = Repository.open(open_store(folder, store), key_of_options(key_file, kit))
+    repository = open_repository(folder, key_file, kit, store)
     damaged: list[Damaged] = []
     manifests = sorted(readable(repository, damaged), key=lambda item: item.snapshot_time)
     if json:
@@ -156,12 +158,14 @@ def restore_command(
     URL defines the machine on a host. An existing machine is not touched without --overwrite.
     """
     folder, backup = _place(place, store)
-    source = open_store(folder, store)
-    repository = Repository.open(source, key_of_options(key_file, kit))
+    repository = open_repository(folder, key_file, kit, store)
     manifest = _chosen(repository, backup)
     skip = frozenset(target.without or ())
     if unknown := sorted(skip - {disk.name for disk in manifest.disks}):
-        raise NotFound(f"--without: the backup has no disk {unknown[0]}")
+        names = ", ".join(disk.name for disk in manifest.disks)
+        raise NotFound(f"--without: the backup has no disk {unknown[0]!r}; its disks are {names}")
+    if target.name:
+        check_name(target.name, "--name", 200)
     with closing(target.opened()) as machines:
         made = _made(repository, manifest, machines, target)
         _tell(made, machines)

@@ -36,11 +36,11 @@ def server(
     start_log(how.log_format)
     credentials.check_url(database, "--database", sys.argv[1:])
     made = Server(how.settings(database))
-    announce(made, how.data)
+    announce(made, how.data, database)
     made.run()
 
 
-def announce(server: Server, data: Path) -> None:
+def announce(server: Server, data: Path, database: str = "") -> None:
     """Print the URL, and a new password, for users and for programs that wait for the server.
 
     A server that has users already prints the way to a new password instead.
@@ -50,5 +50,14 @@ def announce(server: Server, data: Path) -> None:
     if password:
         print(f"log in as admin with the password {password}", flush=True)
     else:
-        typed = shlex.quote(str(data.absolute()))
-        print(f"to reset a lost password: haulback user reset-password --data {typed}", flush=True)
+        print(f"to reset a lost password: {reset_command(data, database)}", flush=True)
+
+
+def reset_command(data: Path, database: str) -> str:
+    """The command that sets a new password; a URL with a password stays out of it."""
+    command = f"haulback user reset-password --data {shlex.quote(str(data.absolute()))}"
+    if not database:
+        return command
+    if credentials.has_password(database):
+        return f"{command}, with HAULBACK_DATABASE as for this server"
+    return f"{command} --database {shlex.quote(database)}"

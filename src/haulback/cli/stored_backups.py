@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator
 
-from haulback.client.record_names import latest_of
+from haulback.client.record_names import latest_of, quoted
 from haulback.errors import Damaged, Malformed, NotFound
 from haulback.hypervisor_types import OWN_SERVER
 from haulback.ids import is_beginning, is_guid
@@ -22,6 +22,10 @@ def backup_named(repository: Repository, word: str) -> Manifest:
     `web` and `latest:web` name the newest backup of that machine, `latest` the newest of all
     machines.  Raises NotFound, Malformed with the candidates, and Damaged.
     """
+    if not word.strip():
+        raise Malformed(
+            f"{word!r} names no backup: write its guid, or the name of a machine; {_LS}"
+        )
     if is_guid(word):
         return repository.manifest(word)
     if guid := _begun(repository.objects.leaves("manifests"), word):
@@ -39,7 +43,8 @@ def whole_guid(repository: Repository, word: str) -> str:
     guid = word if is_guid(word) else _begun(repository.objects.leaves("manifests"), word)
     if guid is None:
         raise Malformed(
-            f"{word!r} is no guid of a backup, and not six or more of its first characters; {_LS}"
+            f"{quoted(word)} is no guid of a backup, and not six or more of its first "
+            f"characters; {_LS}"
         )
     return guid
 
@@ -80,8 +85,8 @@ def _newest_of(repository: Repository, name: str) -> Manifest:
     ]
     if name and len({manifest.entity for manifest in rows}) > 1:
         guids = ", ".join(sorted(manifest.backup for manifest in rows))
-        raise Malformed(f"several machines are named {name}: name a backup by its guid: {guids}")
+        raise Malformed(f"several machines are named {name!r}: name a backup by its guid: {guids}")
     if not rows:
-        about = f"no backup {name}, and no machine of that name" if name else "no backup"
+        about = f"no backup {quoted(name)}, and no machine of that name" if name else "no backup"
         raise NotFound(f"there is {about} here; {_LS}")
     return max(rows, key=lambda manifest: manifest.snapshot_time)

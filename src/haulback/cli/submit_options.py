@@ -11,6 +11,7 @@ from typing import Annotated, TypedDict
 from cyclopts import Parameter
 
 from haulback.cli.output import console
+from haulback.cli.times import FORMS, epoch_ms
 from haulback.cli.watch import follow
 from haulback.client.client import Client
 from haulback.client.submissions import SubmissionResult
@@ -37,8 +38,8 @@ class SubmitOptions:
     priority: Annotated[
         int | None, Parameter(help="0 to 100; tasks with a higher number start sooner.")
     ] = None
-    window_start: Annotated[int | None, Parameter(help="Earliest start, epoch ms.")] = None
-    window_end: Annotated[int | None, Parameter(help="Latest start, epoch ms.")] = None
+    window_start: Annotated[str, Parameter(help=f"Earliest start: {FORMS}.")] = ""
+    window_end: Annotated[str, Parameter(help=f"Latest start: {FORMS}.")] = ""
     project: Annotated[str, Parameter(help="For whom.")] = ""
     key: Annotated[
         str,
@@ -52,7 +53,9 @@ class SubmitOptions:
     def times(self) -> SubmitTimes:
         """The options as members of a request."""
         return SubmitTimes(
-            priority=self.priority, windowStart=self.window_start, windowEnd=self.window_end
+            priority=self.priority,
+            windowStart=epoch_ms(self.window_start, "--window-start"),
+            windowEnd=epoch_ms(self.window_end, "--window-end"),
         )
 
     @property
@@ -74,15 +77,24 @@ def report(client: Client, tasks: Iterable[TaskListRecord], how: SubmitOptions) 
 
 
 def watch(client: Client, heads: Iterable[str]) -> None:
-    """Follow tasks to their end, and print the remarks about restored machines.
+    """Follow all tasks to their end, and print the remarks about restored machines.
 
-    Raises TaskFailed or Cancelled.
+    Raises TaskFailed or Cancelled, with the reason of each task that did not finish.
     """
+    ended: list[TaskFailed | Cancelled] = []
     for guid in heads:
-        plan = follow(client, guid, console())
+        try:
+            plan = follow(client, guid, console())
+        except (TaskFailed, Cancelled) as error:
+            ended.append(error)
+            continue
         for job in {task.restoreJob.guid for task in plan if task.restoreJob}:
             if said := client.restores.get(job).statusInfo:
                 print(said)
+
+    if ended:
+        worst = next((error for error in ended if isinstance(error, TaskFailed)), ended[0])
+        raise type(worst)("; ".join(error.message for error in ended), **worst.details)
 
 
 @contextmanager

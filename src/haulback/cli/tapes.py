@@ -10,7 +10,7 @@ from haulback.cli.arguments import DestinationOption
 from haulback.cli.connection import connect
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.contract.unavailable import TapeManagers, Tapes
-from haulback.errors import Malformed, Unsupported
+from haulback.errors import KindUnavailable, Malformed
 from haulback.ids import is_guid
 
 app = App(name="tape")
@@ -57,8 +57,8 @@ def _some(guids: tuple[str, ...]) -> tuple[str, ...]:
     if not guids:
         raise Malformed("name at least one object by its guid")
     if named := [word for word in guids if not is_guid(word)]:
-        raise Unsupported(
-            f"{named[0]}: Haulback does not use tapes; store on a folder, S3, Azure or "
+        raise KindUnavailable(
+            f"{named[0]!r}: Haulback does not use tapes; store on a folder, S3, Azure or "
             "SFTP (`haulback destination types`)"
         )
     return guids

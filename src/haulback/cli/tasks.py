@@ -83,10 +83,10 @@ def ls(
 
 
 @app.command
-def queued(node: NodeWord = "", *, output: Output = "table") -> None:
+def queued(node: NodeWord | None = None, *, output: Output = "table") -> None:
     """List queued tasks with the reason; with NODE the tasks that the node may start now."""
     client = connect()
-    guid = client.nodes.find(node).guid if node else ""
+    guid = "" if node is None else client.nodes.find(node).guid
     show(client.tasks.queued(guid), _WAITING, output)
 
 

@@ -178,9 +178,7 @@ class ReadableCollection(Generic[T]):
 
         Raises NotFound, or Malformed with the candidates if several records fit.
         """
-        if is_guid(wanted):
-            return self.get(wanted)
-        return self._named(wanted)
+        return self._of_guid(wanted) if is_guid(wanted) else self._named(wanted)
 
     def guid(self, wanted: str) -> str:
         """The guid of the record that `find` returns; a whole guid is returned unchecked."""
@@ -191,8 +189,15 @@ class ReadableCollection(Generic[T]):
         """The noun of a record in messages."""
         return record_names.noun_of(self.path)
 
+    def _of_guid(self, guid: str) -> T:
+        try:
+            return self.get(guid)
+        except NotFound:
+            raise record_names.missing(self.noun, guid) from None
+
     def _named(self, wanted: str) -> T:
-        return record_names.chosen(self.all(filter=wanted), wanted, self.noun, self._name)
+        rows = self.all(filter=record_names.searched(self.noun, wanted))
+        return record_names.chosen(rows, wanted, self.noun, self._name)
 
     def _name(self, row: T) -> str:
         return str(getattr(row, self.title, ""))
@@ -210,9 +215,9 @@ class DatedCollection(ReadableCollection[T]):
         if machine is not None:
             return self._latest(wanted, machine)
         if is_guid(wanted):
-            return self.get(wanted)
-        rows, more = self.all(filter=wanted), f", or latest:{wanted}"
-        return record_names.chosen(rows, wanted, self.noun, self._name, more)
+            return self._of_guid(wanted)
+        rows = self.all(filter=record_names.searched(self.noun, wanted))
+        return record_names.chosen(rows, wanted, self.noun, self._name, f", or latest:{wanted}")
 
     def newest(self, machine: str = "") -> list[T]:
         """The newest record, of one machine (a guid) or of all; empty without a record."""

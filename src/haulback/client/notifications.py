@@ -41,7 +41,8 @@ class Notifications:
             return wanted
         if wanted == "latest" and (rows := self.page(size=1).rows):
             return rows[0].guid
-        fitting = self._calls.each(DeliveryRecord, "/deliveries", {"filter": wanted})
+        query = {"filter": record_names.searched("delivery", wanted)}
+        fitting = self._calls.each(DeliveryRecord, "/deliveries", query)
         return record_names.chosen(fitting, wanted, "delivery", lambda row: row.channel.name).guid
 
     def get(self, guid: str) -> DeliveryRecord:

@@ -14,6 +14,8 @@ from haulback.units import plural
 T = TypeVar("T")
 _LATEST = "latest"
 _LISTED = 8  # candidates that an error lists
+_LONGEST = 200  # characters of a word by which the server searches a list
+_SHOWN = 60  # characters of a longer word that an error shows
 # The nouns of records whose path says another one.
 _NOUNS = {
     "/api-tokens": "API token",
@@ -59,7 +61,21 @@ def missing(noun: str, word: str, machine: str = "") -> NotFound:
     lists = f"`haulback {command}` lists them"
     if latest_of(word) is not None:
         return NotFound(f"{word}: there is no {noun}{f' of {machine}' * bool(machine)}; {lists}")
-    return NotFound(f"there is no {noun} {word!r}: {lists}{_hint(word)}")
+    return NotFound(f"there is no {noun} {quoted(word)}: {lists}{_hint(word)}")
+
+
+def searched(noun: str, word: str) -> str:
+    """A word by which a list is searched.  Raises NotFound for a word longer than any name."""
+    if len(word) > _LONGEST or "\0" in word:
+        raise missing(noun, word)
+    return word
+
+
+def quoted(word: str) -> str:
+    """A word as errors show it: in quotes, a very long word by its beginning and its length."""
+    if len(word) <= _LONGEST:
+        return repr(word)
+    return f"{word[:_SHOWN]!r}… ({len(word)} characters)"
 
 
 def latest_of(word: str) -> str | None:

@@ -106,7 +106,7 @@ class Tasks(Submissions):
         if is_guid(wanted):
             return wanted
         if machine is None:
-            rows = self.all(filter=wanted)
+            rows = self.all(filter=record_names.searched("task", wanted))
             return record_names.chosen(rows, wanted, "task", _subject, ", or latest:MACHINE").guid
         entity = Machines(self._calls).guid(machine) if machine else ""
         rows_of = self.page(size=1, protected_entity=entity).rows

@@ -22,7 +22,10 @@ def plan(request: UnmountRequest, catalogue: Catalogue, context: Context) -> Pla
     """Plan the task.  Raises NotFound, or Conflict for a mount that is not mounted."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
-        raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
+        raise Conflict(
+            f"the backup of {mount.entity_name} is {mount.state}, not mounted; `haulback mount ls` "
+            "lists the mounted ones"
+        )
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     return Plan([task(mount, catalogue, context, request)])
 

@@ -26,7 +26,10 @@ def plan(request: UploadRequest, catalogue: Catalogue, context: Context) -> Plan
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     paths = _paths(request)
     if mount.state != "MOUNTED":
-        raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
+        raise Conflict(
+            f"the backup of {mount.entity_name} is {mount.state}, not mounted; `haulback mount ls` "
+            "lists the mounted ones"
+        )
     volume = _volume(request, mount, catalogue)
     target = request.protectedEntity
     entity = catalogue.machines.get(target.guid if target else mount.entity)

@@ -55,6 +55,8 @@ REFUSED = [
     ("task clear --queued --running", "leave out --queued"),
     ("backup confirm-missing", "name at least one backup by its guid"),
     ("backup mark remove", "name at least one backup by its guid"),
+    ("backup mark archive latest --until tomorrow", "--until tomorrow: write 2026-11-27T07:00"),
+    ("tape eject LTO123", "'LTO123': Haulback does not use tapes; store on a folder"),
     ("mount get 11111111-1111-4111-8111-111111111111", "name at least one path"),
     ("schedule resume", "name a schedule, or write --all"),
     ("schedule resume nightly --all", "name a schedule, or write --all"),
@@ -95,6 +97,14 @@ REFUSED = [
     ("server restore-database /tmp --backup latest", "--backup: name the new folder of the server"),
     ("server restore-database /tmp --database sqlite:////x", "--database: name the new folder"),
     ("destination set bd", "name at least one option to change; `haulback destination set --help`"),
+    ("hypervisor set hv", "name at least one option to change; `haulback hypervisor set --help`"),
+    (
+        "destination copying far --mib-per-second=-3",
+        "--mib-per-second: -3 is not 0 (no limit), nor",
+    ),
+    ("destination copying far --mib-per-second nan", "--mib-per-second: nan is not 0"),
+    ("destination copying far --start 25 --end 6", "--start: 25 is not an hour from 0 to 24"),
+    ("destination copying far --start 20", "--start, --end: name both hours, or neither"),
     ("destination set bd --verify-hours 0", "--verify-hours: 0 is not between 0.02 and 24"),
     ("destination limit bd", "name the limit to change: --quota or --free"),
     ("repository verify /tmp", "name --key-file or --kit, or put the passphrase"),
@@ -127,6 +137,59 @@ def test_words_that_no_command_can_act_on_are_refused_with_the_remedy(
         assert said.err.startswith("haulback: ")
         assert len(said.err.splitlines()) == 1
     assert {asked.path for asked in logged_in.asked} <= {"/user-info"}
+
+
+EMPTY_PATHS = (
+    ["destination", "add", "bd"],
+    ["destination", "attach", "bd"],
+    ["destination", "move", "bd"],
+    ["hypervisor", "add", "hv"],
+    ["repository", "kit"],
+    ["repository", "ls"],
+    ["repository", "forget"],
+)
+
+
+@from_arguments
+@pytest.mark.parametrize("words", EMPTY_PATHS, ids=" ".join)
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_path_does_not_stand_for_the_present_folder(
+    logged_in: Web,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    empty: str,
+):
+    monkeypatch.setattr(sys, "argv", ["haulback", *words, empty])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{empty!r} is no path: name a folder" in line
+    assert not logged_in.asked
+
+
+@from_arguments
+@pytest.mark.parametrize("words", [("node", "token"), ("task", "queued")])
+def test_an_empty_word_for_a_node_does_not_stand_for_no_node(
+    logged_in: Web,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, str],
+):
+    logged_in.says([])
+    monkeypatch.setattr(sys, "argv", ["haulback", *words, ""])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 5
+    assert "there is no node ''" in capsys.readouterr().err
+
+
+@from_arguments
+def test_a_tape_by_its_name_ends_like_a_kind_that_is_not_built(
+    logged_in: Web, monkeypatch: pytest.MonkeyPatch
+):
+    assert run(monkeypatch, "tape eject LTO123") == 6
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.5", ":3260", "10.0.0.5:port", "10.0.0.5:70000"])

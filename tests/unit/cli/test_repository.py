@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from haulback.cli import repository as command
 from haulback.cli import stored_backups
 from haulback.cli.confirmation import Consent
+from haulback.cli.repository_location import StoreOptions
 from haulback.cli.repository_restore import ls
 from haulback.cli.stored_backups import backup_named
 from haulback.destinations.folder import Folder
@@ -82,6 +83,26 @@ def test_the_printed_kit_opens_the_repository(
         ls(made.folder, kit=tmp_path / "nothing")
 
 
+def test_the_kit_of_a_store_is_printed_by_type_and_settings(
+    made: Made, capsys: pytest.CaptureFixture[str]
+):
+    capsys.readouterr()
+    store = StoreOptions(kind="FILESYSTEM", setting=[f"path={made.folder}"])
+    command.print_kit(key_file=made.key, store=store)
+    assert made.repository.guid in capsys.readouterr().out
+    with pytest.raises(Malformed, match="name the FOLDER, or another store by --type"):
+        command.print_kit(key_file=made.key)
+
+
+def test_a_store_without_a_repository_is_named_with_its_settings(made: Made, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    store = StoreOptions(kind="FILESYSTEM", setting=[f"path={tmp_path}/empty"])
+    with pytest.raises(
+        NotFound, match=f"^FILESYSTEM path={tmp_path}/empty: there is no repository"
+    ):
+        ls(key_file=made.key, store=store)
+
+
 @pytest.mark.parametrize("by_name", [False, True])
 def test_a_disk_is_written_to_a_new_file_or_to_standard_output(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_name: bool
@@ -112,8 +133,10 @@ def test_a_backup_is_named_by_the_beginning_of_its_guid_by_its_machine_or_as_the
     for word in ("nobody", "latest:nobody", "000000"):
         with pytest.raises(NotFound, match="`haulback repository ls` lists the backups"):
             backup_named(made.repository, word)
-    command.forget(made.folder, later.backup[:8], key_file=made.key, consent=Consent(yes=True))
-    assert f"{later.backup} is deleted" in capsys.readouterr().out
+    capsys.readouterr()
+    words = (later.backup[:8], later.backup)  # the same backup is deleted and told once
+    command.forget(made.folder, *words, key_file=made.key, consent=Consent(yes=True))
+    assert capsys.readouterr().out.count(f"{later.backup} is deleted") == 1
     assert [kept.backup for kept in made.repository.backups()] == [made.backup.backup]
 
 

@@ -117,7 +117,7 @@ def test_the_newest_backup_of_a_machine_is_found_by_name(shop: Shop):
     shop.restore(str(shop.folder), "web", to=shop.root / "out")
     assert len(ImageFolder(shop.root / "out").inventory().machines) == 2
     shop.backed_up(entity())
-    with pytest.raises(Malformed, match="several machines are named web"):
+    with pytest.raises(Malformed, match="several machines are named 'web'"):
         shop.restore(str(shop.folder), "web", to=shop.root / "out")
 
 
@@ -139,9 +139,18 @@ def test_a_store_is_named_by_type_and_settings_too(shop: Shop):
         (("d", "web"), {}, Malformed, "name the target"),
         (("d", "web"), {"to": "out", "libvirt": "qemu:///system"}, Malformed, "name the target"),
         (("d", "web"), {"to": "out", "power_on": True}, Malformed, "--power-on"),
-        (("d", "web"), {"to": "out", "without": ["vdz"]}, NotFound, "no disk vdz"),
-        (("d", "mail"), {"to": "out"}, NotFound, "no machine of that name"),
+        (
+            ("d", "web"),
+            {"to": "out", "without": ["vdz"]},
+            NotFound,
+            "no disk 'vdz'; its disks are vda, data disk",
+        ),
+        (("d", "mail"), {"to": "out"}, NotFound, "no backup 'mail', and no machine of that name"),
+        (("d", "x" * 3000), {"to": "out"}, NotFound, r"'x{60}'… \(3000 characters\), and no"),
+        (("d", ""), {"to": "out"}, Malformed, "'' names no backup"),
+        (("d", " "), {"to": "out"}, Malformed, "' ' names no backup"),
         (("d", "web"), {"to": "out", "format": "vmdk"}, Exception, "vmdk"),
+        (("d", "web"), {"to": "out", "name": " "}, Malformed, "--name: give 1 to 200 printable"),
     ],
 )
 def test_a_wrong_restore_is_refused_and_leaves_nothing(

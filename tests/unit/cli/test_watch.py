@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haulback.cli import watch
+from haulback.cli import submit_options, watch
 from haulback.cli.output import console
 from haulback.client.client import Client
+from haulback.errors import TaskFailed
 from tests.unit.web import Web
 
 TASK = {
@@ -30,6 +31,20 @@ def test_a_followed_task_that_waits_shows_the_reason_once(
         web.says(msgspec.json.encode(row))
     watch.follow(Client(web.url), str(TASK["guid"]), console())
     assert capsys.readouterr().out.count("EXPORT waits for: the backup destination bd") == 1
+
+
+def test_all_tasks_are_followed_when_the_first_one_fails(
+    web: Web, capsys: pytest.CaptureFixture[str]
+):
+    first, second, third = (str(TASK["guid"])[:-1] + end for end in "123")
+    failed = {"state": {"name": "FAILED", "description": "Failed"}}
+    web.says(msgspec.json.encode(TASK | failed | {"guid": first, "statusInfo": "disk full"}))
+    web.says(msgspec.json.encode(ENDED | {"guid": second}))
+    web.says(msgspec.json.encode(TASK | failed | {"guid": third, "statusInfo": "no node"}))
+    both = f"^EXPORT {first} failed: disk full; EXPORT {third} failed: no node$"
+    with pytest.raises(TaskFailed, match=both):
+        submit_options.watch(Client(web.url), [first, second, third])
+    assert capsys.readouterr().out.count("EXPORT") == 3
 
 
 def test_the_progress_of_a_task_that_counts_records_shows_records_not_bytes(

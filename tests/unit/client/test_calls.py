@@ -230,6 +230,22 @@ def test_a_name_that_no_record_bears_is_not_found(web: Web, client: Client):
         client.records.projects.find("web")
 
 
+def test_an_unknown_guid_is_refused_with_the_command_that_lists_the_records(
+    web: Web, client: Client
+):
+    for collection, noun in ((client.destinations, "destination"), (client.backups, "backup")):
+        web.says({"message": f"there is no {noun} {GUID}", "code": "not_found"}, 404)
+        with pytest.raises(NotFound, match=f"^there is no {noun} '{GUID}': `haulback {noun} ls`"):
+            collection.find(GUID)
+
+
+def test_a_word_longer_than_any_name_is_refused_without_a_request(client: Client, web: Web):
+    for find in (client.records.projects.find, client.tasks.guid, client.notifications.guid):
+        with pytest.raises(NotFound, match=r"^there is no \w+ 'x{60}'… \(201 characters\): `haulb"):
+            find("x" * 201)
+    assert not web.asked
+
+
 def test_a_record_is_removed_by_its_guid(web: Web, client: Client):
     web.says(b"", 204)
     client.records.projects.remove(GUID)

@@ -153,8 +153,12 @@ def name_of(request: AnyRequest, catalogue: Catalogue) -> str:
     """The requested name, or the name of the machine to replace."""
     other = getattr(request, "dstProtectedEntity", None)
     wanted = request.restoredPeName or ""
-    if len(wanted) > 200 or any(ord(letter) < 32 for letter in wanted):
-        raise Malformed("restoredPeName: at most 200 printable characters", field="restoredPeName")
+    is_blank = bool(wanted) and not wanted.strip()
+    if is_blank or len(wanted) > 200 or any(ord(letter) < 32 for letter in wanted):
+        raise Malformed(
+            "restoredPeName: give 1 to 200 printable characters, not only blanks, or leave it out",
+            field="restoredPeName",
+        )
     return wanted or (catalogue.machines.get(other.guid).name if other else "")
 
 

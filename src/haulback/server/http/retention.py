@@ -21,6 +21,7 @@ from haulback.server.services import retention as retention_marks
 from haulback.server.services import retention_losses
 from haulback.server.services.backups import BackupReading
 from haulback.server.services.retention import Mark, MarkEffect
+from haulback.units import utc
 from haulback.wire import label, parse, read
 
 _MOST = 10_000  # locations of one request
@@ -140,8 +141,8 @@ def _marked(backup: Backup, hint: Hint, until: int | None, now: int, known: Cata
         return msgspec.structs.replace(backup, hint=hint.value, keep_until=held)
     if held and until and until < held:
         raise Conflict(
-            f"archiveExpire: backup {backup.guid} is kept until {held} (epoch ms); send a "
-            "later time",
+            f"archiveExpire: backup {backup.guid} is kept until {utc(held)} ({held} epoch ms); "
+            "send a later time",
             field="archiveExpire",
         )
     # An archive without an end outlasts every lock.
@@ -162,7 +163,7 @@ def _check_goes(backup: Backup, held: int | None) -> None:
     """Raises Conflict for a backup that no clean-up would remove."""
     if held:
         raise Conflict(
-            f"backup {backup.guid} is locked until {held} (epoch ms); mark the backup "
+            f"backup {backup.guid} is locked until {utc(held)} ({held} epoch ms); mark the backup "
             "after that time",
             backup=backup.guid,
             lockedUntil=held,

@@ -4,6 +4,8 @@ another.
 
 from __future__ import annotations
 
+import shlex
+
 import msgspec
 
 from haulback.contract.destination_types import SHARED_DELAY
@@ -11,8 +13,11 @@ from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict
 from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
+from haulback.server.services.destination_owners import ATTACHED
 from haulback.server.store import destinations, lists
 from haulback.server.store.engine import Connection
+
+_SAME = "is the folder of"
 
 
 def check(sql: Connection, wanted: BackupDestination) -> None:
@@ -47,8 +52,9 @@ def _check_free(sql: Connection, wanted: BackupDestination) -> None:
         if destination_types.host(kind, other.config) != host:
             continue
         if words := _overlap(path, str(other.config.get("path", ""))):
+            remedy = "name another folder" + (_take_over(other) if words == _SAME else "")
             raise Conflict(
-                f"path: {path} {words} the destination {other.name}; name another folder",
+                f"path: {path} {words} the destination {other.name}; {remedy}",
                 field="path",
                 destination=other.guid,
             )
@@ -76,7 +82,7 @@ def _check_place(sql: Connection, wanted: BackupDestination) -> None:
             continue
         if destination_types.place(kind, other.config) == place:
             told = ", ".join(f"{name} {value}" for name, value in place.items() if value)
-            remedy = "name another prefix"
+            remedy = "name another prefix" + _take_over(other)
             if other.repository is None:
                 remedy += f", or remove {other.name}, which has no repository yet"
             raise Conflict(
@@ -85,12 +91,20 @@ def _check_place(sql: Connection, wanted: BackupDestination) -> None:
             )
 
 
+def _take_over(other: BackupDestination) -> str:
+    """The end of a remedy: an attached destination can get this server as its owner."""
+    if ATTACHED not in other.settings:
+        return ""
+    command = f"haulback destination take-over {shlex.quote(other.name)}"
+    return f", or make this server the owner of {other.name} by `{command}`"
+
+
 def _overlap(path: str, other: str) -> str:
     if not other:
         return ""
     mine, theirs = (f"{one.rstrip('/')}/" for one in (path, other))
     if mine == theirs:
-        return "is the folder of"
+        return _SAME
     if mine.startswith(theirs):
         return "lies inside the folder of"
     return "holds the folder of" if theirs.startswith(mine) else ""

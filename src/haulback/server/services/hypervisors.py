@@ -128,8 +128,9 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
         for item in machines:
             if backups.has_backups(sql, item.guid) or known.work.is_busy(item.guid):
                 raise Conflict(
-                    f"{item.name} has backups or tasks; delete them first, or, if the hypervisor "
-                    f"is lost for good, give it up: haulback hypervisor rm {typed} --gone"
+                    f"the machine {item.name} has backups or tasks; delete them first, or, if the "
+                    "hypervisor is lost for good, give it up: haulback hypervisor rm "
+                    f"{typed} --gone"
                 )
         ledger = SqlLedger(sql, change.now)
         ledger.inventory.unseen(guid)

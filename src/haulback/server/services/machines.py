@@ -134,7 +134,10 @@ def remove(app: App, who: Caller, guid: str) -> None:
             )
         hold.check_removal(change.sql, "the removal of a machine")
         if not _forget(change.sql, machine):
-            raise Conflict(f"{machine.name} has backups or tasks; use POST /tasks/delete")
+            raise Conflict(
+                f"{machine.name} has backups or tasks; delete them by haulback machine rm "
+                f"{quote(machine.name)} (POST /tasks/delete)"
+            )
 
 
 def remove_absent(app: App, who: Caller) -> None:

@@ -4,6 +4,7 @@ notification.
 
 from __future__ import annotations
 
+import shlex
 from typing import NamedTuple
 
 import msgspec
@@ -39,7 +40,6 @@ _DAYS_OF_A_TURN = {"daily": 1, "weekly": 7, "monthly": 30}  # time in which each
 _FEWEST_PROOFS = 5  # length of a nightly window
 _SHORTEST_MS = 60_000  # shortest time between two backups
 _RETRIES = 1  # retries of a backup in the policies made here
-_RULE = "Default"
 _SPECIAL = frozenset(r"\.+^$()|{}[]")  # characters that have a meaning in an expression
 
 
@@ -102,7 +102,9 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
         )
         return configuration.add_within(app, change, who, sent)
 
-    schedule = add("schedule", _schedule(wanted, app.time_zone))
+    times = _schedule(wanted, app.time_zone)
+    _remove_leftovers(change, known, times["name"], f"{_name(wanted)}: failures")
+    schedule = add("schedule", times)
     copies = [_place("SECONDARY", copy_to, wanted)] if copy_to else []
     policy = add("vm-backup", _policy(wanted, [_place("PRIMARY", to, wanted), *copies], schedule))
     [rule] = known.records.of_kind("rule", policy.guid)
@@ -114,6 +116,24 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
     proofs = _prove(change, known, wanted.prove) if wanted.prove else ""
     first = clock.due_at if clock else None
     return _Added(policy, rule, schedule, to, copy_to, mail, first, proofs)
+
+
+def _remove_leftovers(change: AuditedChange, known: SqlCatalogue, schedule: str, mail: str) -> None:
+    """Remove the schedule and the notification rule that a removed policy of this name left.
+
+    The schedule starts no rule, and the notification rule names only policies that are removed.
+    """
+    policies = {record.guid for record in SqlCatalogue(change.sql).records.of_kind("vm-backup")}
+    for kind, name, member in (
+        ("schedule", schedule, "rules"),
+        (notifications.RULE, mail, "policies"),
+    ):
+        for record in known.records.of_kind(kind):
+            named = {ref["guid"] for ref in record.body.get(member) or ()}
+            is_idle = not named if kind == "schedule" else named and not named & policies
+            if record.name == name and is_idle:
+                known.records.changeable(kind, record.guid)
+                configuration_store.remove(change.sql, record.guid)
 
 
 def _prove(change: AuditedChange, known: SqlCatalogue, how: str) -> str:
@@ -212,7 +232,7 @@ def _schedule(wanted: ProtectRequest, zone: str) -> JsonObject:
 
 def _policy(wanted: ProtectRequest, places: list[JsonObject], schedule: Record) -> JsonObject:
     rule = {
-        "name": _RULE,
+        "name": _name(wanted),
         "ruleBackupDestinations": places,
         "schedules": [{"guid": schedule.guid}],
     }
@@ -259,7 +279,8 @@ def _notes(wanted: ProtectRequest, added: _Added, machines: int) -> list[str]:
     if added.mail and added.mail.is_new_channel:
         notes.append(
             "mails go through the mail server of this machine (localhost, port 25); "
-            f"haulback notify changes it, channel {added.mail.channel.name}"
+            f"`haulback notify channel set {shlex.quote(added.mail.channel.name)} host=HOST` "
+            "changes it"
         )
     return [*notes, added.proofs] if added.proofs else notes
 

@@ -17,7 +17,11 @@ _REMEDIES = (
     ("permission denied for schema", "make this user the owner: ALTER DATABASE name OWNER TO user"),
 )
 _MISSING = (
-    ('role "', "make the user: createuser --pwprompt NAME, as the user postgres"),
+    (
+        'role "',
+        "run the command as the server's user (runuser -u USER -- …), or make the role: "
+        "createuser --pwprompt NAME, as the user postgres",
+    ),
     ('database "', "make the database: createdb --owner USER NAME, as the user postgres"),
 )
 

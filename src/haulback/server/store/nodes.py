@@ -19,7 +19,9 @@ from haulback.server.store.tables import enrolment, node
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
-_NOT_INVITED = "the enrolment token is unknown, used or expired; ask for a new one"
+_NOT_INVITED = (
+    "the enrolment token is unknown, used or expired: `haulback node token` prints a new one"
+)
 
 
 _COLUMNS = [n for n in Node.__struct_fields__ if n not in ("limits", "attempt")]

@@ -41,6 +41,15 @@ def test_a_folder_of_a_destination_is_not_attached_again(
     attached(house, "/srv/other", allNodes=True)
 
 
+def test_a_store_that_is_attached_for_reading_names_the_take_over(house: House):
+    node = Ref(house.node().guid)
+    attached(house, "/srv/vault", node=node)
+    with pytest.raises(Conflict, match="`haulback destination take-over srv-vault`"):
+        attached(house, "/srv/vault", node=node, takeOver=True)
+    with pytest.raises(Conflict, match=r"the destination srv-vault; name another folder$"):
+        attached(house, "/srv/vault/inner", node=node)
+
+
 def test_a_repository_that_is_found_on_a_second_path_stays_with_its_destination(house: House):
     node = house.node()
     made, task = attached(house, "/mnt/same", node=Ref(node.guid))

@@ -12,8 +12,9 @@ from haulback.contract.protect import Protecting, ProtectRequest
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.records import Entity, Record
-from haulback.server.services import maintenance
+from haulback.server.services import configuration, maintenance
 from haulback.server.services.protect import protect
+from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.store import rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
@@ -141,10 +142,27 @@ def test_a_taken_name_and_an_unknown_destination_add_nothing(house: House):
     assert Ref(records(house, "vm-backup")[0].guid)
 
 
+def test_a_removed_policy_is_protected_again_under_its_name(house: House):
+    protected(house, match=["db"], name="gold", mail=["a@example.org"])
+    [policy] = records(house, "vm-backup")
+    configuration.remove(house.app, house.user, RECORD_KINDS["vm-backup"], policy.guid)
+    protected(house, match=["db"], name="gold", mail=["a@example.org"])
+    [policy], [rule], [schedule] = (records(house, kind) for kind in KINDS[:3])
+    assert rule.parent == policy.guid
+    assert schedule.body["rules"] == [{"guid": rule.guid}]
+
+
+def test_the_rule_has_the_name_of_its_policy(house: House):
+    protected(house, match=["web*"], keep="7d")
+    protected(house, match=["db"], name="gold")
+    assert {rule.name for rule in records(house, "rule")} == {"web*", "gold"}
+
+
 def test_notes_tell_what_a_user_would_not_expect(house: House):
     made = protected(house, tags=["nowhere"], mail=["a@example.org"])
     told = " / ".join(made.notes)
-    for part in ("no machine was assigned", "no backup is ever removed", "localhost"):
+    channel = "`haulback notify channel set mail host=HOST` changes it"
+    for part in ("no machine was assigned", "no backup is ever removed", "localhost", channel):
         assert part in told
     again = protected(house, match=["db"], keep="7d", mail=["a@example.org"])
     assert again.notes == []

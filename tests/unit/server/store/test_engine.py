@@ -203,6 +203,7 @@ def test_a_question_that_takes_too_long_is_given_up(url: str, monkeypatch: pytes
     ("said", "words"),
     [
         ('failed: FATAL:  role "haulback" does not exist', "createuser"),
+        ('failed: FATAL:  role "root" does not exist', "run the command as the server's user"),
         ('failed: FATAL:  database "haulback" does not exist', "createdb"),
         ('FATAL:  password authentication failed for user "haulback"', "HAULBACK_DATABASE"),
         ("fe_sendauth: no password supplied", ".pgpass"),
