@@ -27,7 +27,12 @@ _INSERT = Statement(
     "INSERT INTO event (kind, time, subject, subject_name, project, policy, text, data, once) "
     "VALUES (:kind, :time, :subject, :subject_name, :project, "
     "COALESCE(:policy, (SELECT parent FROM record WHERE guid = :rule)), :text, :data, :once) "
-    "ON CONFLICT (once) DO NOTHING"
+    "ON CONFLICT (once) WHERE once IS NOT NULL DO NOTHING"
+)
+_INSERT_NUMBERED = Statement(
+    "INSERT INTO event (number, kind, time, subject, subject_name, project, policy, text, data, "
+    "once) VALUES (:number, :kind, :time, :subject, :subject_name, :project, "
+    "COALESCE(:policy, (SELECT parent FROM record WHERE guid = :rule)), :text, :data, :once)"
 )
 _LOCK = Statement("SELECT last FROM event_counter WHERE name = 'event'", " FOR UPDATE")
 _NUMBER = Statement(
@@ -75,6 +80,27 @@ def number_some(sql: sa.Connection) -> list[EventRecord]:
     """Number up to MOST committed events; other servers wait at a lock until the commit."""
     last = _last(_LOCK.row(sql))
     count = _NUMBER.run(sql, last=last, most=MOST)
+    return _counted(sql, last, count)
+
+
+def add_numbered(sql: sa.Connection, events: Sequence[Event]) -> list[EventRecord]:
+    """Insert events with the next numbers, in the transaction that has numbered others.
+
+    An event whose `once` text is stored already changes nothing.
+    """
+    last, keys = _last(_LOCK.row(sql)), [event.once for event in events if event.once]
+    stored: set[str | None] = set()
+    for at in range(0, len(keys), MOST):
+        query = sa.select(table.c.once).where(table.c.once.in_(keys[at : at + MOST]))
+        stored |= set(sql.scalars(query))
+    new = [event for event in events if event.once is None or event.once not in stored]
+    rows = [_row(event) | {"number": number} for number, event in enumerate(new, last + 1)]
+    _INSERT_NUMBERED.many(sql, rows)
+    return _counted(sql, last, len(rows))
+
+
+def _counted(sql: sa.Connection, last: int, count: int) -> list[EventRecord]:
+    """The events that have the next numbers, after the counter has moved."""
     if not count:
         return []
     _COUNT.run(sql, last=last + count)
