@@ -17,20 +17,19 @@ from haulback.server.store.engine import Connection, Store
 log = logging.getLogger(__name__)
 
 
-def number_new(store: Store, now: int) -> int:
-    """Number all committed events, in transactions of at most 500; returns their number."""
-    total = 0
+def number_new(store: Store, now: int) -> Iterator[list[EventRecord]]:
+    """Number all committed events, in transactions of at most 500; yields the events of each."""
     while True:
         with store.read() as sql:
             if not events.has_new(sql):
-                return total
+                return
         with store.write() as sql:
             numbered = events.number_some(sql)
             with _followed(store, sql, numbered):
                 numbered = [*numbered, *workflow_ends.record(sql, numbered, now)]
             with _followed(store, sql, numbered):
                 notification_outbox.enqueue(sql, numbered, now)
-        total += len(numbered)
+        yield numbered
 
 
 @contextmanager

@@ -24,9 +24,9 @@ def record(sql: Connection, numbered: Sequence[EventRecord], now: int) -> list[E
     """
     ended = [event for event in numbered if event.kind.name == _TASK]
     touched = list(dict.fromkeys(str(event.data.get("workflow")) for event in ended))
-    whole = workflow_ends.ended_workflows(sql, touched)
+    whole = workflow_ends.ended_workflows(sql, touched) if touched else []
     ends = [end_events.of_workflow(plan[0], plan, now) for plan in whole]
     if not ends or events.has_new(sql):
         events.add_many(sql, ends)
         return []
-    return events.add_numbered(sql, ends)
+    return events.add_numbered(sql, ends, numbered[-1].number)
