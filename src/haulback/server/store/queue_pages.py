@@ -38,7 +38,7 @@ def first(
     places: list[tuple[int, str]] = []
     for owner in _owners(sql, projects):
         query = sa.select(*_ORDER).where(*where, owner).order_by(*_ORDER).limit(most)
-        if len(places) == most:  # tasks behind the last place are not read
+        if places and len(places) == most:  # tasks behind the last place are not read
             last = sa.tuple_(*map(sa.literal, places[-1]))
             query = query.where(sa.tuple_(*_ORDER) < last)
         places += [(row.rank, row.guid) for row in sql.execute(query)]

@@ -43,7 +43,7 @@ def queued(house: House) -> list[tuple[int, str, str | None, str, bool]]:
 
 @pytest.mark.parametrize("projects", [None, [], ["p1"], ["p2", "p0"], ["nowhere", "p1"]])
 @pytest.mark.parametrize("node", [None, "n1"])
-@pytest.mark.parametrize("most", [1, 40, 1000])
+@pytest.mark.parametrize("most", [0, 1, 40, 1000])
 def test_the_first_tasks_of_the_queue_are_those_that_start_first(
     house: House, queued, projects: list[str] | None, node: str | None, most: int
 ):
