@@ -24,12 +24,13 @@ from haulback.cli.repository_location import FOLDER, StoreOptions
 from haulback.cli.stored_backups import backup_named, readable
 from haulback.contract.restores import Allocation
 from haulback.drivers.capabilities import MachineTarget, capability
+from haulback.drivers.free_space import free_bytes
 from haulback.drivers.hypervisor import Machine, MachineDisk, MachineSource
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt import firmware
 from haulback.drivers.registry import open_hypervisor
 from haulback.durable_files import write_private
-from haulback.errors import Damaged, Malformed, NotFound, OutOfSpace
+from haulback.errors import Damaged, Malformed, NotFound
 from haulback.hypervisor_types import IMAGE_FOLDER, LIBVIRT, OWN_SERVER, is_remote
 from haulback.ids import new_guid
 from haulback.libvirt_xml import XML
@@ -199,7 +200,7 @@ def _made(
         skip=frozenset(wanted.without or ()),
     )
     if folder := wanted.images:
-        _check_space(wanted_of(manifest, target).disks, folder)
+        _tell_space(wanted_of(manifest, target).disks, folder)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         host = capability(machines, MachineTarget)
         made = import_machine(repository, manifest, host, target, RestoreServices(pool))
@@ -210,38 +211,17 @@ def _made(
     return made.machine
 
 
-def _check_space(disks: Sequence[MachineDisk], folder: Path) -> None:
-    """Print a warning if thin disks may not fit into a folder.
-
-    Raises OutOfSpace if the disks whose whole space is reserved do not fit.
+def _tell_space(disks: Sequence[MachineDisk], folder: Path) -> None:
+    """Print a warning if the disks may not fit into a folder; the restore refuses disks that
+    cannot fit.
     """
-    free = _free(folder)
-    if free is None:
-        return
-    reserved = sum(disk.size for disk in disks if disk.allocate)
-    if reserved > free:
-        raise OutOfSpace(
-            f"{folder} has {units.size(free)} free, and the preallocated disks need "
-            f"{units.size(reserved)}: free some space, name another target, or use "
-            "--allocation sparse"
-        )
-    whole = sum(disk.size for disk in disks)
-    if whole > free:
+    free, whole = free_bytes(folder), sum(disk.size for disk in disks)
+    if free is not None and whole > free:
         print(
             f"{folder} has {units.size(free)} free, and the disks have {units.size(whole)}: the "
             "restore ends with an error if their data does not fit",
             file=sys.stderr,
         )
-
-
-def _free(folder: Path) -> int | None:
-    """Free bytes for this user, None if the file system does not tell."""
-    try:
-        space = os.statvfs(folder)
-    except OSError:  # the driver of the target names the error
-        return None
-    blocks = space.f_bavail if os.geteuid() else space.f_bfree
-    return blocks * space.f_frsize if space.f_blocks else None
 
 
 def _describe(manifest: Manifest, folder: Path) -> None:

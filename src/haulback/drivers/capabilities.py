@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
+from haulback.drivers.free_space import FreeSpace
 from haulback.drivers.hypervisor import BootedMachine, Machine, MachineSource, NewMachine
 from haulback.drivers.source import Source
 from haulback.errors import Unsupported
@@ -36,6 +37,12 @@ class MachineTarget(Protocol):
         Without `overwrite` an existing uuid is replaced by a new one, and an existing name gets a
         number. Raises Malformed for an invalid definition, Unsupported for a disk format that the
         hypervisor cannot write.
+        """
+
+    def space(self, wanted: Machine) -> list[FreeSpace]:
+        """The free space for the disks that `create` would make; what is unknown is left out.
+
+        The disks of a machine that `create` replaces still take their space.
         """
 
     def remove(self, uuid: str) -> None:

@@ -48,6 +48,19 @@ def segments(disk: DiskMap, reader: Reader) -> Iterator[tuple[int, Pieces]]:
                 yield number, pieces
 
 
+def data_bytes(disk: DiskMap, reader: Reader) -> int:
+    """The bytes that a restore of a disk writes: the disk without its holes.
+
+    All pages of the map are read.  Raises Damaged.
+    """
+    return sum(
+        piece.length
+        for _, pieces in segments(disk, reader)
+        for piece in pieces
+        if piece.ref != HOLE
+    )
+
+
 def _fetch(pieces: Pieces, covered: int, reader: Reader) -> list[tuple[int, bytes]]:
     """The segment's data between its holes, each run as one block of bytes."""
     runs: list[tuple[int, list[memoryview]]] = []

@@ -196,6 +196,16 @@ def overwriting_keeps_the_old_machine_until_the_new_one_is_complete(bench: Bench
     assert bench.hypervisor.sweep(set()) == []
 
 
+@needs(Capability.CREATE)
+def the_free_space_is_told_once_for_each_new_disk_and_makes_nothing(bench: Bench) -> None:
+    asked = wanted(bench)
+    spaces = target(bench).space(asked)
+    told = [disk for space in spaces for disk in space.disks]
+    assert sorted(told) in ([], sorted(disk.name for disk in asked.disks))
+    assert all(space.where and space.free >= 0 for space in spaces)
+    assert bench.hypervisor.sweep(set()) == []
+
+
 @needs(Capability.CREATE, Capability.INSTANT_RESTORE)
 def a_machine_over_a_share_needs_it_as_long_as_it_is_there(bench: Bench) -> None:
     with TemporaryDirectory(prefix="haulback-") as folder:
@@ -406,6 +416,7 @@ CHECKS: list[Check] = [
     what_was_written_comes_back_and_the_rest_is_zeros,
     a_machine_is_not_seen_before_its_commit_nor_after_it_was_abandoned,
     a_block_that_fails_leaves_no_machine,
+    the_free_space_is_told_once_for_each_new_disk_and_makes_nothing,
     a_taken_uuid_and_a_taken_name_are_exchanged,
     overwriting_keeps_the_old_machine_until_the_new_one_is_complete,
     a_machine_over_a_share_needs_it_as_long_as_it_is_there,

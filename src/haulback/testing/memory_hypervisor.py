@@ -7,6 +7,7 @@ from collections.abc import Iterator, Set
 from typing import NamedTuple, Self
 
 from haulback.drivers.capabilities import MachineTarget, SnapshotKeeper
+from haulback.drivers.free_space import FreeSpace
 from haulback.drivers.hypervisor import (
     DiskView,
     Inventory,
@@ -142,7 +143,8 @@ class MemoryHypervisor:
     """A Hypervisor whose machines live in this process.
 
     For tests: machines in `held` are in use, `down` makes the hypervisor unavailable, `problems`
-    are reported by the inventory, machines in `saved` are off and have saved memory.
+    are reported by the inventory, machines in `saved` are off and have saved memory, `free` is the
+    free space in bytes.
     """
 
     declaration = MEMORY
@@ -154,6 +156,7 @@ class MemoryHypervisor:
         self.held: set[str] = set()
         self.saved: set[str] = set()
         self.down = False
+        self.free: int | None = None
 
     def check(self) -> None:
         if self.down:
@@ -215,6 +218,10 @@ class MemoryHypervisor:
             raise Conflict(f"attempt {attempt} makes a machine already")
         self.making[attempt] = MemoryNewMachine(self, wanted, attempt, overwrite)
         return self.making[attempt]
+
+    def space(self, wanted: Machine) -> list[FreeSpace]:
+        names = tuple(disk.name for disk in wanted.disks)
+        return [] if self.free is None else [FreeSpace("the memory", self.free, names)]
 
     def remove(self, uuid: str) -> None:
         self.check()

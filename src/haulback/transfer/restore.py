@@ -13,6 +13,7 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Meter, unmetered
 from haulback.repository.restore import restore_disk
+from haulback.transfer.space_check import PlannedDisk, check_space
 
 
 class RestoreTarget(NamedTuple):
@@ -94,10 +95,13 @@ def import_machine(
 ) -> RestoredMachine:
     """Create the machine of a backup; it stays invisible until its last byte is durable.
 
-    Raises NotFound, Damaged, or errors of the hypervisor; an unfinished machine is removed.
+    Raises OutOfSpace before anything is made if the disks do not fit.  Raises NotFound, Damaged,
+    or errors of the hypervisor; an unfinished machine is removed.
     """
     wanted, reader = wanted_of(manifest, target), repository.reader()
     maps = {stored.name: stored.map for stored in manifest.disks}
+    planned = [PlannedDisk(disk.name, maps[disk.was], disk.allocate) for disk in wanted.disks]
+    check_space(planned, hypervisor.space(wanted), reader)
     with hypervisor.create(wanted, target.attempt, overwrite=target.overwrite) as new:
         for disk in wanted.disks:
             restore_disk(maps[disk.was], reader, new.sink(disk.name), services.pool, services.meter)

@@ -8,12 +8,14 @@ from pathlib import Path
 from haulback import units
 from haulback.contract.node_tasks import SourceLocation
 from haulback.contract.restore import RestoreOrder
+from haulback.drivers.free_space import free_spaces
 from haulback.drivers.imagefolder.definition import image_names
 from haulback.drivers.sink import RawFile
 from haulback.errors import Damaged
 from haulback.repository.backup_loss import check_backup, check_together
 from haulback.repository.manifest import ManifestDisk
 from haulback.repository.restore import restore_disk
+from haulback.transfer.space_check import PlannedDisk, check_space
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.locations import OpenLocation, opened_family, read_at_any, read_from
 from haulback.work.support.phases import phase
@@ -95,6 +97,7 @@ def _expect(context: TaskContext, location: OpenLocation) -> int:
 def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> OpenLocation:
     _expect(context, location)
     disks = location.manifest.disks
+    _check_space(context, location, folder)
     # The disk's name on the platform is no file name: it may hold separators, or occur twice.
     files = image_names([(disk.name, "raw") for disk in disks])
     for disk, file in zip(disks, files, strict=True):
@@ -102,6 +105,14 @@ def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> Op
             _write(context, location, disk, folder / file)
             writing.moved = disk.map.size
     return location
+
+
+def _check_space(context: TaskContext, location: OpenLocation, folder: Path) -> None:
+    """Check that the sparse files fit.  Raises OutOfSpace with the path of the request."""
+    disks = [PlannedDisk(disk.name, disk.map) for disk in location.manifest.disks]
+    places = free_spaces((disk.name, folder) for disk in disks)
+    spaces = [space._replace(where=str(context.order.path)) for space in places]
+    check_space(disks, spaces, location.repository.reader())
 
 
 def _write(context: TaskContext, location: OpenLocation, stored: ManifestDisk, path: Path) -> None:

@@ -50,6 +50,9 @@ class _Host:
     def create(self, wanted, attempt, *, overwrite=False):
         raise NotImplementedError
 
+    def space(self, wanted):
+        return []
+
     def remove(self, uuid: str) -> None:
         if self._held:
             raise Unavailable("libvirt is gone")

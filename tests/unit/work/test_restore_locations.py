@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.contract.restore import RestoreOrder
-from haulback.errors import Conflict, Damaged, Fenced, HaulbackError
+from haulback.errors import Conflict, Damaged, Fenced, HaulbackError, OutOfSpace
 from haulback.repository.manifest import Manifest
 from haulback.repository.reported_damage import ReadBackups, report_damage
 from haulback.repository.repository import Repository
@@ -117,6 +118,21 @@ def test_a_restore_that_may_not_go_on_reads_no_other_location(sites, end: type[C
     with pytest.raises(end):
         restore.run(work)
     assert work.opened == ["first"]
+
+
+def test_a_restore_to_a_full_folder_is_refused_and_reads_no_other_location(
+    sites, monkeypatch: pytest.MonkeyPatch
+):
+    site = sites(False)
+    backup = site.back_up(a_disk())
+    places = place("first", backup), place("second", site.copy(backup).manifest)
+    work: Any = Reading(site, order(*places, path="/r"))
+    full = os.statvfs_result((4096, 4096, 1000, 256, 256, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda folder: full)
+    with pytest.raises(OutOfSpace, match=r"^/r has 1 MiB free, and 1 disk to restore needs 3 MiB"):
+        restore.run(work)
+    assert work.opened == ["first"]
+    assert list(work.folder.iterdir()) == []
 
 
 def test_a_location_that_holds_another_repository_is_left_for_the_next_one(sites):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from haulback.drivers.free_space import FreeSpace, free_spaces
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.drivers.imagefolder import machine_builder, retained_disks
 from haulback.drivers.imagefolder.definition import (
@@ -147,6 +148,9 @@ class ImageFolder:
 
         new_folder = self.root / f".haulback-{_checked(attempt)}"
         return machine_builder.FolderMachine(new_folder, wanted, self._files, place)
+
+    def space(self, wanted: Machine) -> list[FreeSpace]:
+        return free_spaces((disk.name, self.root) for disk in wanted.disks)
 
     def remove(self, uuid: str) -> None:
         with self._alone():

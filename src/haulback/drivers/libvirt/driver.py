@@ -11,6 +11,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+from haulback.drivers.free_space import FreeSpace, free_spaces
 from haulback.drivers.hypervisor import (
     BootedMachine,
     Inventory,
@@ -403,6 +404,12 @@ class LibvirtHost:
                 f"{domain.name}: disk {left[0].name} still depends on the mounted backup; "
                 "wait until the migration has copied the disk"
             )
+
+    def space(self, wanted: Machine) -> list[FreeSpace]:
+        return free_spaces(
+            (disk.name, machine_builder.folder_for(self._host, self.storage, disk))
+            for disk in wanted.disks
+        )
 
     def remove(self, uuid: str) -> None:
         with self._alone():

@@ -165,14 +165,22 @@ def folder_chooser(host: Host, storage: Path, leaf: str) -> Callable[[MachineDis
     """
 
     def folder_of(disk: MachineDisk | None) -> Path:
-        if not disk or not disk.store:
-            return storage / leaf
-        pools = folders(host)
-        if disk.store not in pools:
-            raise NotFound(f"{disk.name}: there is no storage pool {disk.store} that is a folder")
-        return pools[disk.store] / leaf
+        return folder_for(host, storage, disk) / leaf
 
     return folder_of
+
+
+def folder_for(host: Host, storage: Path, disk: MachineDisk | None) -> Path:
+    """The folder for the images of machines: the disk's storage pool, or `storage`.
+
+    Raises NotFound for a storage pool that is no folder.
+    """
+    if not disk or not disk.store:
+        return storage
+    pools = folders(host)
+    if disk.store not in pools:
+        raise NotFound(f"{disk.name}: there is no storage pool {disk.store} that is a folder")
+    return pools[disk.store]
 
 
 def check_wanted(wanted: Machine) -> None:

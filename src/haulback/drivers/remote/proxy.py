@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from threading import Lock
 from typing import TypeVar
 
+from haulback.drivers.free_space import FreeSpace
 from haulback.drivers.hypervisor import BootedMachine, Inventory, Machine, NewMachine, Snapshot
 from haulback.drivers.remote.guests import GuestCommands, StreamServer, far_block
 from haulback.drivers.remote.new_machines import RemoteNewMachine
@@ -93,6 +94,9 @@ class RemoteHypervisor:
 
     def start(self, uuid: str) -> None:
         self._call("start", uuid, kind=type(None))
+
+    def space(self, wanted: Machine) -> list[FreeSpace]:
+        return self._call("space", wanted, kind=list[FreeSpace])
 
     def remove(self, uuid: str) -> None:
         self._call("remove", uuid, kind=type(None))

@@ -13,6 +13,7 @@ from haulback.drivers.capabilities import (
     SnapshotKeeper,
     capability,
 )
+from haulback.drivers.free_space import FreeSpace
 from haulback.drivers.hypervisor import Inventory, Machine, MachineSource
 from haulback.drivers.remote.disks import OfferedDisk, RemoteSource
 from haulback.drivers.remote.guests import ServedBlock, StartedBlock
@@ -82,6 +83,9 @@ class ServedHypervisor:
 
     def start(self, uuid: str) -> None:
         capability(self._inner, PowerControl).start(uuid)
+
+    def space(self, wanted: Machine) -> list[FreeSpace]:
+        return capability(self._inner, MachineTarget).space(wanted)
 
     def remove(self, uuid: str) -> None:
         capability(self._inner, MachineTarget).remove(uuid)

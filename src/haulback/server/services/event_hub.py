@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from threading import Event, Lock, Thread
 from typing import NamedTuple
@@ -70,7 +70,9 @@ class EventHub:
     def advance(self) -> None:
         """Number new events, read them, and wake the readers."""
         with self._turn:
-            number_new(self._store, self._now())
+            for numbered in number_new(self._store, self._now()):
+                if self._head is not None and numbered and numbered[0].number == self._head + 1:
+                    self._keep(numbered)  # no other server has numbered events meanwhile
             while self._read():
                 pass
 
@@ -101,13 +103,17 @@ class EventHub:
                 return False
             fresh = events.page(sql, EventQuery(after=self._head, size=_IN_MEMORY))
         if fresh:
-            entries = [HubEntry(event, block(event)) for event in fresh]
-            with self._lock:
-                self._newest.extend(entries)
-                self._head = fresh[-1].number
-            self.readers.ring_here()
-            self.next_step()
+            self._keep(fresh)
         return len(fresh) == _IN_MEMORY
+
+    def _keep(self, fresh: Sequence[EventRecord]) -> None:
+        """Add the events that follow the newest event in memory, and wake the readers."""
+        entries = [HubEntry(event, block(event)) for event in fresh]
+        with self._lock:
+            self._newest.extend(entries)
+            self._head = fresh[-1].number
+        self.readers.ring_here()
+        self.next_step()
 
     def _run(self) -> None:
         while not self._over.is_set():

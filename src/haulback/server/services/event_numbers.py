@@ -5,7 +5,8 @@ consequences.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from haulback.contract.events import EventRecord
 from haulback.errors import HaulbackError
@@ -16,29 +17,31 @@ from haulback.server.store.engine import Connection, Store
 log = logging.getLogger(__name__)
 
 
-def number_new(store: Store, now: int) -> int:
-    """Number all committed events, in transactions of at most 500; returns their number."""
-    total = 0
+def number_new(store: Store, now: int) -> Iterator[list[EventRecord]]:
+    """Number all committed events, in transactions of at most 500; yields the events of each."""
     while True:
         with store.read() as sql:
             if not events.has_new(sql):
-                return total
+                return
         with store.write() as sql:
             numbered = events.number_some(sql)
-            _follow(store, sql, numbered, now)
-        total += len(numbered)
+            with _followed(store, sql, numbered):
+                numbered = [*numbered, *workflow_ends.record(sql, numbered, now)]
+            with _followed(store, sql, numbered):
+                notification_outbox.enqueue(sql, numbered, now)
+        yield numbered
 
 
-def _follow(store: Store, sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
-    """Changes that events cause, in the transaction that numbers the events.
+@contextmanager
+def _followed(store: Store, sql: Connection, numbered: Sequence[EventRecord]) -> Iterator[None]:
+    """A block with changes that events cause, in the transaction that numbers the events.
 
     A defect in a change must not stop the numbering of later events.
     """
-    for step in (workflow_ends.record, notification_outbox.enqueue):
-        try:
-            with store.savepoint(sql):
-                step(sql, numbered, now)
-        except HaulbackError:
-            raise  # the database does not answer: the events are numbered later
-        except Exception:
-            log.exception("the consequences of %d numbered events failed", len(numbered))
+    try:
+        with store.savepoint(sql):
+            yield
+    except HaulbackError:
+        raise  # the database does not answer: the events are numbered later
+    except Exception:
+        log.exception("the consequences of %d numbered events failed", len(numbered))

@@ -26,7 +26,7 @@ from haulback.server.services import (
 )
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
-from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store import audit, nodes, queue_pages, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
@@ -277,7 +277,7 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
 def queued(app: App, projects: frozenset[str] | None, node: str | None, most: int) -> list[Task]:
     """Queued tasks of some projects (None: of all) that a given node, or any node, may take."""
     with app.store.read() as sql:
-        return with_node_names(sql, queue.waiting(sql, projects, node, most))
+        return with_node_names(sql, queue_pages.first(sql, projects, node, most))
 
 
 def workflow(app: App, task: Task) -> list[Task]:

@@ -25,14 +25,19 @@ event = Table(
     Column("data", Text, nullable=False),
     Column("once", String(120)),
     Index("event_number", "number", unique=True),
-    Index("event_once", "once", unique=True),
-    Index("event_project", "project", "number"),
-    Index("event_kind", "kind", "number"),
-    Index("event_policy", "policy", "number"),
     Index("event_subject", "subject", "number"),
     Index("event_time", "time"),
     sqlite_autoincrement=True,
 )
+# An event enters the following indexes at most once: with its key, or with its number.
+for name, columns, where in (
+    ("event_kind", ("kind", "number"), text("number IS NOT NULL")),
+    ("event_project", ("project", "number"), text("number IS NOT NULL AND project IS NOT NULL")),
+    ("event_policy", ("policy", "number"), text("number IS NOT NULL AND policy IS NOT NULL")),
+):
+    Index(name, *(event.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
+_KEYED = text("once IS NOT NULL")
+Index("event_once", event.c.once, unique=True, sqlite_where=_KEYED, postgresql_where=_KEYED)
 _UNNUMBERED = text("number IS NULL")
 Index("event_new", event.c.id, sqlite_where=_UNNUMBERED, postgresql_where=_UNNUMBERED)
 

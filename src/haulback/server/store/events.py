@@ -17,17 +17,27 @@ from haulback.server.queries import EventQuery
 from haulback.server.store.engine import EVENTS
 from haulback.server.store.event_tables import event as table
 from haulback.server.store.expressions import Condition, Row
-from haulback.server.store.raw_sql import Statement
+from haulback.server.store.raw_sql import ManyRows, Statement
 from haulback.wire import JsonObject, Named, label
 
 MOST = 500  # events that one transaction numbers or deletes
 _NAME, _TEXT = 400, 4000  # characters
 # A rule is a record below its policy.
-_INSERT = Statement(
-    "INSERT INTO event (kind, time, subject, subject_name, project, policy, text, data, once) "
-    "VALUES (:kind, :time, :subject, :subject_name, :project, "
-    "COALESCE(:policy, (SELECT parent FROM record WHERE guid = :rule)), :text, :data, :once) "
-    "ON CONFLICT (once) DO NOTHING"
+_VALUES = (
+    "{0}number, {0}kind, {0}time, {0}subject, {0}subject_name, {0}project, "
+    "COALESCE({0}policy, (SELECT parent FROM record WHERE guid = {0}rule)), {0}text, {0}data, "
+    "{0}once"
+)
+_INTO = (
+    "INSERT INTO event (number, kind, time, subject, subject_name, project, policy, text, data, "
+    "once)"
+)
+_ONCE = "ON CONFLICT (once) WHERE once IS NOT NULL DO NOTHING"
+_INSERT = ManyRows(
+    f"{_INTO} VALUES ({_VALUES.format(':')}) {_ONCE}",
+    f"{_INTO} SELECT {_VALUES.format('new.')} FROM json_to_recordset(CAST(:rows AS json)) AS new "
+    "(number bigint, kind text, time bigint, subject text, subject_name text, project text, "
+    f"policy text, rule text, text text, data text, once text) {_ONCE}",
 )
 _LOCK = Statement("SELECT last FROM event_counter WHERE name = 'event'", " FOR UPDATE")
 _NUMBER = Statement(
@@ -54,12 +64,12 @@ def add(sql: sa.Connection, event: Event) -> None:
 def add_many(sql: sa.Connection, events: Iterable[Event]) -> None:
     """Insert events, in one statement."""
     if values := [_row(event) for event in events]:
-        _INSERT.many(sql, values)
+        _INSERT(sql, values)
         sql.info[EVENTS] = True
 
 
 def _row(event: Event) -> JsonObject:
-    row = msgspec.structs.asdict(event) | {"kind": event.kind.value}
+    row = msgspec.structs.asdict(event) | {"kind": event.kind.value, "number": None}
     row["subject_name"] = event.subject_name[:_NAME]
     row["text"] = event.text.replace("\0", " ")[:_TEXT]
     row["data"] = msgspec.json.encode(event.data).decode()
@@ -75,6 +85,27 @@ def number_some(sql: sa.Connection) -> list[EventRecord]:
     """Number up to MOST committed events; other servers wait at a lock until the commit."""
     last = _last(_LOCK.row(sql))
     count = _NUMBER.run(sql, last=last, most=MOST)
+    return _counted(sql, last, count)
+
+
+def add_numbered(sql: sa.Connection, events: Sequence[Event], last: int) -> list[EventRecord]:
+    """Insert events with the numbers after `last`, in the transaction that has given `last`.
+
+    An event whose `once` text is stored already changes nothing.
+    """
+    keys = [event.once for event in events if event.once]
+    stored: set[str | None] = set()
+    for at in range(0, len(keys), MOST):
+        query = sa.select(table.c.once).where(table.c.once.in_(keys[at : at + MOST]))
+        stored |= set(sql.scalars(query))
+    new = [event for event in events if event.once is None or event.once not in stored]
+    rows = [_row(event) | {"number": number} for number, event in enumerate(new, last + 1)]
+    _INSERT(sql, rows)
+    return _counted(sql, last, len(rows))
+
+
+def _counted(sql: sa.Connection, last: int, count: int) -> list[EventRecord]:
+    """The events that have the next numbers, after the counter has moved."""
     if not count:
         return []
     _COUNT.run(sql, last=last + count)

@@ -366,17 +366,6 @@ def waiting_of_run(connection: sa.Connection, run: str, kind: str) -> list[Task]
     return [tasks.task_of(row) for row in connection.execute(query.with_for_update())]
 
 
-def waiting(
-    connection: sa.Connection, projects: frozenset[str] | None, node: str | None, most: int
-) -> list[Task]:
-    """Queued tasks in the order in which they may start, for one node or for all."""
-    where: list[sa.ColumnElement[bool]] = [table.c.state == "QUEUED", ~table.c.archived]
-    where += [node_groups.may_run(node, table.c.pinned_node), table.c.ready] if node else []
-    where += [table.c.project.in_(projects)] if projects is not None else []
-    query = sa.select(*tasks.COLUMNS).where(*where).order_by(table.c.rank, table.c.guid)
-    return [tasks.task_of(row) for row in connection.execute(query.limit(most))]
-
-
 def is_waiting(connection: sa.Connection, kind: str, lane: str, node: str) -> bool:
     """Whether a ready task of a kind is pinned to a node."""
     query = sa.select(table.c.guid).where(_READY, table.c.lane == lane)

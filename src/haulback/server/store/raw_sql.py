@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from haulback.wire import JsonMapping
 
+_SEVERAL = 3  # rows up to which PostgreSQL gets a message for each
 _FEW = 20  # rows up to which single statements are faster than a bulk statement
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -60,6 +62,23 @@ class Statement:
         cursor.executemany(self._text(sql), params)
         count: int = cursor.rowcount
         return count
+
+
+class ManyRows:
+    """A change of many rows, each with the parameters of `each`.
+
+    PostgreSQL gets the rows as one parameter of `together`, the JSON `:rows`: that takes half of
+    the processor time that messages for each row take.
+    """
+
+    def __init__(self, each: str, together: str) -> None:
+        self._each, self._together = Statement(each), Statement(together)
+
+    def __call__(self, sql: sa.Connection, rows: Sequence[JsonMapping]) -> int:
+        """Change the rows; returns the number of changed rows."""
+        if len(rows) <= _SEVERAL or sql.dialect.name == "sqlite":
+            return self._each.many(sql, rows) if rows else 0
+        return self._together.run(sql, rows=msgspec.json.encode(rows).decode())
 
 
 class Insert:

@@ -84,6 +84,7 @@ _READY = text("ready")
 VISIBLE = text("NOT archived AND state <> 'PLANNED'")  # the tasks that lists show
 ENDED = text("NOT archived AND state IN ('FINISHED', 'FAILED', 'CANCELLED')")
 _QUEUED = text("state = 'QUEUED'")
+LISTED_QUEUE = text("state = 'QUEUED' AND NOT archived")
 _RUNNING = text("state = 'RUNNING'")
 for name, columns, where in (
     ("task_ready", ("lane", "pinned_node", "rank"), _READY),
@@ -91,6 +92,7 @@ for name, columns, where in (
     ("task_ready_at", ("lane", "pinned_node", "destination", "rank"), _READY),
     ("task_opens", ("window_start",), text("state = 'QUEUED' AND NOT ready")),
     ("task_closes", ("window_end",), _QUEUED),
+    ("task_queue", ("project", "rank", "guid"), LISTED_QUEUE),
     ("task_leased", ("lease_until",), _RUNNING),
     ("task_session", ("session",), _RUNNING),
     # state and archived are in the index, so that a count reads no rows

@@ -14,7 +14,7 @@ from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import node_groups
-from haulback.server.store.raw_sql import Insert, Statement
+from haulback.server.store.raw_sql import Insert, ManyRows, Statement
 from haulback.server.store.tables import ENDED, REF_COLUMNS, audit
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
@@ -22,7 +22,6 @@ from haulback.wire import JsonObject, Named
 
 _JSON = ("refs", "params", "results", "slots")
 _FLAGS = ("ready", "cancel_wanted", "archived")
-_MANY = 500  # values of one IN list, because old versions of SQLite allow 999
 _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
 LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the columns as SQL text
@@ -81,12 +80,9 @@ def find(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task | 
 
 def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]:
     """Existing tasks by guid, locked in the same order by all callers."""
-    found: dict[str, Task] = {}
-    for at in range(0, len(guids), _MANY):
-        query = sa.select(*COLUMNS).where(table.c.guid.in_(guids[at : at + _MANY]))
-        rows = connection.execute(query.order_by(table.c.guid).with_for_update())
-        found |= {row.guid: task_of(row) for row in rows}
-    return found
+    query = sa.select(*COLUMNS).where(among(connection, table.c.guid, guids))
+    rows = connection.execute(query.order_by(table.c.guid).with_for_update())
+    return {row.guid: task_of(row) for row in rows}
 
 
 def concerns(node: str) -> sa.ColumnElement[bool]:
@@ -143,7 +139,7 @@ def hide_ended(
     """
     if not states:
         return
-    where = (_among(connection, guids), table.c.state.in_(states), ~table.c.archived)
+    where = (among(connection, table.c.guid, guids), table.c.state.in_(states), ~table.c.archived)
     change = (
         sa.update(table).where(*where, *_seen_by(who.scope)).values(archived=True, modified=now)
     )
@@ -179,7 +175,7 @@ def in_states(
     """Listed tasks in one of some states, locked in the same order by all callers."""
     if not states:
         return []
-    where = (_among(connection, guids), table.c.state.in_(states), ~table.c.archived)
+    where = (among(connection, table.c.guid, guids), table.c.state.in_(states), ~table.c.archived)
     query = sa.select(*COLUMNS).where(*where, *_seen_by(scope)).order_by(table.c.guid)
     return [task_of(row) for row in connection.execute(query.with_for_update())]
 
@@ -193,16 +189,18 @@ def seen(
     return [task_of(row) for row in connection.execute(query)]
 
 
-def _among(connection: sa.Connection, guids: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Whether a task has one of many guids, which are passed as a single parameter.
+def among(
+    connection: sa.Connection, column: sa.Column[Any], guids: Sequence[str]
+) -> sa.ColumnElement[bool]:
+    """Whether a column has one of many guids, which are passed as a single parameter.
 
     Thousands of parameters would take more time than the statement itself.
     """
     if connection.dialect.name == "sqlite":
         given = sa.literal(msgspec.json.encode(list(guids)).decode(), sa.Text)
-        return table.c.guid.in_(sa.select(sa.func.json_each(given).table_valued("value").c.value))
+        return column.in_(sa.select(sa.func.json_each(given).table_valued("value").c.value))
     listed = postgresql.ARRAY(sa.Text)
-    return table.c.guid == sa.any_(sa.cast(sa.literal(list(guids), listed), listed))
+    return column == sa.any_(sa.cast(sa.literal(list(guids), listed), listed))
 
 
 def _seen_by(scope: Scope) -> list[sa.ColumnElement[bool]]:
@@ -272,7 +270,7 @@ def change_many(
         {"guid_": task.guid, "was_": task.state, "now_": now, **_encode(new)}
         for task, new in zip(tasks, values, strict=True)
     ]
-    if rows and _update(tuple(values[0])).many(connection, rows) != len(rows):
+    if rows and _update_many(tuple(values[0]))(connection, rows) != len(rows):
         raise Conflict(
             "one of the tasks changed its state during the request; send the request again"
         )
@@ -294,17 +292,31 @@ def advance(connection: sa.Connection, attempt: int | None, **values: object) ->
 
 def have_followers(connection: sa.Connection, guids: Sequence[str]) -> bool:
     """Whether a planned task follows one of these tasks."""
-    waiting = (table.c.follows.in_(guids), table.c.state == PLANNED)
+    waiting = (among(connection, table.c.follows, guids), table.c.state == PLANNED)
     return connection.scalar(sa.select(table.c.guid).where(*waiting).limit(1)) is not None
 
 
 @cache
 def _update(names: tuple[str, ...]) -> Statement:
+    return Statement(_update_text(names))
+
+
+@cache
+def _update_many(names: tuple[str, ...]) -> ManyRows:
+    values = ", ".join(f"{name} = new.{name}" for name in names)
+    types = ", ".join(f"{name} {table.c[name].type.compile(_POSTGRESQL)}" for name in names)
+    return ManyRows(
+        _update_text(names),
+        f"UPDATE task SET {values}, modified = new.now_ FROM json_to_recordset(CAST(:rows AS json))"
+        f" AS new (guid_ text, was_ text, now_ bigint, {types}) "
+        "WHERE task.guid = new.guid_ AND task.state = new.was_",
+    )
+
+
+def _update_text(names: tuple[str, ...]) -> str:
     assert set(names) <= set(_NAMES)
     values = ", ".join(f"{name} = :{name}" for name in names)
-    return Statement(
-        f"UPDATE task SET {values}, modified = :now_ WHERE guid = :guid_ AND state = :was_"
-    )
+    return f"UPDATE task SET {values}, modified = :now_ WHERE guid = :guid_ AND state = :was_"
 
 
 def task_of(row: Sequence[Any]) -> Task:
@@ -325,4 +337,5 @@ def _encode(values: JsonObject) -> JsonObject:
     return values | texts
 
 
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 _REFS = msgspec.json.Decoder(dict[str, Named])

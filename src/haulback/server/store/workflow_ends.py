@@ -12,20 +12,16 @@ from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
 _FINAL = {state.value for state in FINAL}
-_MANY = 200  # rows in one statement
 
 
 def ended_workflows(sql: sa.Connection, workflows: Sequence[str]) -> list[list[Task]]:
     """The ended tasks of each of these workflows, the first task of the plan first."""
-    result = []
-    for at in range(0, len(workflows), _MANY):
-        plans: dict[str, list[Task]] = {guid: [] for guid in workflows[at : at + _MANY]}
-        query = sa.select(*tasks.COLUMNS).where(table.c.workflow.in_(plans))
-        for row in sql.execute(query.order_by(table.c.created, table.c.guid)):
-            task = tasks.task_of(row)
-            plans[task.workflow].append(task)
-        result += [_headed(plan) for plan in plans.values() if _is_ended(plan)]
-    return result
+    plans: dict[str, list[Task]] = {guid: [] for guid in workflows}
+    query = sa.select(*tasks.COLUMNS).where(tasks.among(sql, table.c.workflow, workflows))
+    for row in sql.execute(query.order_by(table.c.created, table.c.guid)):
+        task = tasks.task_of(row)
+        plans[task.workflow].append(task)
+    return [_headed(plan) for plan in plans.values() if _is_ended(plan)]
 
 
 def _is_ended(plan: Sequence[Task]) -> bool:

@@ -19,6 +19,7 @@ from haulback.errors import (
     Fenced,
     HaulbackError,
     NotFound,
+    OutOfSpace,
     OwnerChanged,
     Unavailable,
 )
@@ -65,8 +66,8 @@ def read_at_any(
 
     A chunk that cannot be read at a location is read from another location of its family; if the
     keys differ, or a location cannot be opened, the reading starts again at the next location.
-    Raises the error of the first location if all of them fail; raises Fenced, OwnerChanged and a
-    Conflict of `read` at once.
+    Raises the error of the first location if all of them fail; raises Fenced, OwnerChanged,
+    OutOfSpace and a Conflict of `read` at once.
     """
     places = [BackupPlace(*first), *others]
     failed: HaulbackError | None = None
@@ -138,8 +139,10 @@ def opened_family(location: OpenLocation) -> list[Repository]:
 
 def _is_of_place(error: HaulbackError, *, is_open: bool) -> bool:
     """Whether another location may be good; a Conflict concerns the location only before it is
-    open.
+    open, and a full disk is the target of the restore.
     """
+    if isinstance(error, OutOfSpace):
+        return False
     if isinstance(error, Conflict):
         return not is_open and not isinstance(error, _OVER)
     return isinstance(error, _AWAY)

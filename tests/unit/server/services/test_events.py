@@ -135,6 +135,29 @@ def test_a_cancelled_plan_is_one_workflow_that_ended(house: House) -> None:
     assert [(end.data["state"], end.subject.guid) for end in ends] == [("CANCELLED", export.guid)]
 
 
+@pytest.mark.parametrize("together", [1, 2, 500])
+def test_the_end_of_a_workflow_is_numbered_once_and_after_the_ends_of_its_tasks(
+    house: House, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    node = house.node()
+    before = listed(house)[-1].number
+    plans = [house.exported(node, protectedEntities=[{"guid": e.guid}]) for e in house.entities]
+    for store in plans:
+        house.take(node, store)
+        house.finish(node, store, backup="b")
+    monkeypatch.setattr(events, "MOST", together)
+    for _ in event_numbers.number_new(house.app.store, house.clock.now):
+        pass
+    monkeypatch.undo()
+    ends = [(event.kind.name, event.data["workflow"]) for event in listed(house, after=before)]
+    for store in plans:
+        mine = [kind for kind, workflow in ends if workflow == store.workflow]
+        assert mine == ["TASK_ENDED", "TASK_ENDED", "WORKFLOW_ENDED"]
+    assert [event.number for event in listed(house, after=before)] == list(
+        range(before + 1, before + len(ends) + 1)
+    )
+
+
 def test_a_failure_that_is_retried_says_so(house: House) -> None:
     node, [export] = house.node(), house.export(retryCount=1)
     house.take(node, export)

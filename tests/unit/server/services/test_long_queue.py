@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract.task_states import State
 from haulback.kinds.registry import KINDS
 from haulback.server.key_vault import KeyVault
+from haulback.server.queries import Filter
+from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import maintenance, node_tasks
 from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
+from haulback.server.services.event_numbers import number_new
 from haulback.server.store.engine import open_store
 from tests import databases
 from tests.unit.server.conftest import Clock, House
@@ -110,3 +115,52 @@ def test_no_statement_of_a_node_or_of_a_tick_reads_the_whole_queue(
     assert plans
     long = [plan for plan in plans if _rows_read(plan) > 1_000]
     assert not long, long[0]
+
+
+def test_a_batch_of_tasks_takes_as_many_statements_as_a_small_one(
+    long_house: tuple[House, list[str]],
+):
+    house, plans = long_house
+    node, counts = house.node(), list[int]()
+    house.app.limits = {"inventory": 1_000}
+    [first] = house.submit("connectivity-test", {"hypervisors": [{"guid": house.hypervisor.guid}]})
+    _lengthen(house, first.guid, {})
+    list(number_new(house.app.store, 1))  # the event of the node's own clean-up
+    for size in (10, 100):
+        guids = [task.guid for task in node_tasks.offer(house.app, node, size)]
+        assert len(guids) == size
+        plans.clear()
+        for state in (State.RUNNING, State.FINISHED):
+            node_tasks.set_states(house.app, node, guids, state, None)
+        ends = [event for some in number_new(house.app.store, 1) for event in some]
+        kinds = Counter(event.kind.name for event in ends)
+        assert (kinds["TASK_ENDED"], kinds["WORKFLOW_ENDED"]) == (size, size)
+        counts.append(len(plans))
+    assert counts[0] == counts[1]
+
+
+def test_no_page_of_the_queue_or_of_the_newest_tasks_reads_the_whole_queue(
+    long_house: tuple[House, list[str]],
+):
+    house, plans = long_house
+    node = house.node()
+    for project in ("a", "b"):
+        [task] = house.export(backupDestination=house.destination.guid)
+        _lengthen(house, task.guid, {"project": f"'{project}'"})
+    for projects in (None, frozenset("a"), frozenset("ab"), frozenset("c")):
+        for asking in (None, node.guid):
+            plans.clear()
+            shown = task_service.queued(house.app, projects, asking, 20)
+            assert len(shown) == (0 if projects == {"c"} else 20)
+            long = [plan for plan in plans if _rows_read(plan) > 1_000]
+            assert not long, (projects, asking, print(long[0]))
+    for scope in (EVERYTHING, Scope(frozenset("a")), Scope(frozenset("ab"))):
+        plans.clear()
+        newest = Filter(size=20, scope=scope)
+        page, _ = task_service.page(house.app, newest)
+        cursor = task_service.next_cursor(newest, [task for task, _ in page])
+        task_service.page(house.app, Filter(size=20, scope=scope, cursor=cursor))
+        pages = [plan for plan in plans if "Limit  (" in plan]  # without the count of the tasks
+        assert len(pages) >= 2
+        long = [plan for plan in pages if _rows_read(plan) > 1_000]
+        assert not long, (scope, long[0])
