@@ -1,12 +1,17 @@
 """House rules that linters cannot check."""
 
 import ast
+import re
 from collections.abc import Iterator
 
-from tests.style.sources import SOURCES, functions, name_of, parsed, refuse
+from tests.style.sources import SOURCES, functions, name_of, nodes, parsed, refuse
 
 FORBIDDEN = {"utils", "common", "manager", "helpers", "core"}
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS = 500, 60, 5
+MOST_MEMBERS = 12  # of a Protocol; the members of its bases belong to those
+MOST_ANY = 250  # uses of `Any` in the whole product
+_ANY = re.compile(r"\bAny\b")
+_MEMBERS = ast.FunctionDef | ast.AsyncFunctionDef | ast.AnnAssign
 
 
 def every_function() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -22,6 +27,15 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
     names += [each.arg for each in (given.vararg, given.kwarg) if each]
     return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def protocols() -> Iterator[tuple[str, int]]:
+    """Every Protocol of the product, with the number of members that it declares."""
+    for path in SOURCES:
+        for node in nodes(path):
+            if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases):
+                members = [each for each in node.body if isinstance(each, _MEMBERS)]
+                yield f"{name_of(path)}: {node.name}", len(members)
 
 
 def test_a_module_opens_with_a_sentence():
@@ -49,3 +63,15 @@ def test_no_function_has_more_than_five_parameters():
     many = [place for place, node in every_function() if parameters(node) > MOST_PARAMETERS]
     # in the command line each parameter is an option
     refuse(place for place in many if not place.startswith("src/haulback/cli/"))
+
+
+def test_no_protocol_declares_more_than_twelve_members():
+    counts = dict(protocols())
+    assert len(counts) > 50  # the rule sees the Protocols
+    refuse(f"{name}: {count}" for name, count in counts.items() if count > MOST_MEMBERS)
+
+
+def test_any_is_rare():
+    lines = [line for path in SOURCES for line in path.read_text().splitlines()]
+    uses = [len(_ANY.findall(line)) for line in lines if "import " not in line]
+    assert 100 < sum(uses) <= MOST_ANY
