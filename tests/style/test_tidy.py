@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from tests.style.sources import SOURCES, functions, name_of, nodes, parsed, refuse
 
@@ -75,3 +76,29 @@ def test_any_is_rare():
     lines = [line for path in SOURCES for line in path.read_text().splitlines()]
     uses = [len(_ANY.findall(line)) for line in lines if "import " not in line]
     assert 100 < sum(uses) <= MOST_ANY
+
+
+@cache
+def log_calls() -> list[tuple[str, str, ast.Call]]:
+    """Every call of a logger in the server and the node: its place, its level and the call."""
+    calls = []
+    for path in SOURCES:
+        if name_of(path).split("/")[2] not in ("server", "node"):
+            continue
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                called = node.func
+                if isinstance(called.value, ast.Name) and called.value.id in ("log", "_LOG"):
+                    calls.append((f"{name_of(path)}:{node.lineno}", called.attr, node))
+    return calls
+
+
+def test_a_line_of_the_log_at_info_has_its_values_as_members():
+    calls = [(place, call) for place, level, call in log_calls() if level == "info"]
+    assert len(calls) > 15  # the rule sees the calls
+    refuse(place for place, call in calls if len(call.args) > 1 or "%" in ast.unparse(call.args[0]))
+
+
+def test_a_line_of_the_log_about_a_task_names_it_as_a_member():
+    lines = [(place, ast.unparse(call.args[0])) for place, _, call in log_calls() if call.args]
+    refuse(place for place, text in lines if "task %s" in text)

@@ -12,6 +12,7 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError, NotFound, Unavailable
 from haulback.kinds.api import Context
 from haulback.kinds.support import conflicts, unmount_task
+from haulback.logs import members
 from haulback.server.services import (
     assignment,
     breakers,
@@ -103,7 +104,7 @@ def tick(app: App) -> None:
     for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
-        log.info("mounted backups that reached their unmount time: %d", mounts_due)
+        log.info("mounted backups reached their unmount time", extra=members(count=mounts_due))
     if opened or lost or mounts_due:
         app.wakeups.ring()
     app.wakeups.ring_rest()
@@ -258,7 +259,7 @@ def _alone(app: App, sql: Any, task: Task) -> Iterator[None]:
         with app.store.savepoint(sql):
             yield
     except Exception:
-        log.exception("task %s cannot be ended", task.guid)
+        log.exception("task cannot be ended", extra=members(task=task.guid))
 
 
 class Maintenance(Thread):
