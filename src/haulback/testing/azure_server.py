@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from haulback.errors import Unavailable, Unsupported
-from haulback.testing.listening import is_listening
+from haulback.testing.server_start import is_listening
 
 ACCOUNT = "haulbacktests"
 KEY = base64.b64encode(b"a key of the tests, which is no secret at all").decode()

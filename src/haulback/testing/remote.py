@@ -15,7 +15,7 @@ from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.remote.main import serve
 from haulback.drivers.remote.proxy import RemoteHypervisor
 from haulback.drivers.remote.rpc import PeerConnection
-from haulback.testing.listening import is_listening
+from haulback.testing.server_start import is_listening
 
 _SSHD = """Port {port}
 ListenAddress 127.0.0.1

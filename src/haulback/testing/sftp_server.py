@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from haulback.errors import Unavailable, Unsupported
-from haulback.testing.listening import is_listening
+from haulback.testing.server_start import is_listening
 
 _START_SECONDS = 30.0
 _CONFIG = """Port {port}

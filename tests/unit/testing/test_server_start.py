@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from haulback.testing.listening import is_listening
+from haulback.testing.server_start import is_listening
 
 
 def test_a_server_that_listens_is_ready_and_a_server_that_ended_is_not():
