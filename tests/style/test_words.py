@@ -172,14 +172,21 @@ def vague_locals(path: Path) -> set[str]:
     for function in functions(path):
         if (function.end_lineno or 0) - function.lineno < LONG:
             continue
-        bound = {
-            node.id
-            for node in ast.walk(function)
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
-        if bound & VAGUE_LOCALS:
+        if VAGUE_LOCALS.intersection(map(bound_name, ast.walk(function))):
             names.add(function.name)
     return names
+
+
+def bound_name(node: ast.AST) -> str | None:
+    """The name that a node binds: a variable, a parameter, a caught error or a matched value."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()):
+            return name
+        case ast.arg(arg=name):
+            return name
+        case ast.ExceptHandler(name=name) | ast.MatchAs(name=name) | ast.MatchStar(name=name):
+            return name
+    return None
 
 
 @cache
@@ -206,8 +213,13 @@ def is_known(stem: str) -> bool:
     return not re.search(r"[a-z]{2}(ing|ed)$", last) or last in NOUNS
 
 
+def noun_of(path: Path) -> str:
+    """The name of a module, or of the package that the module opens."""
+    return path.parent.name if path.stem == "__init__" else path.stem
+
+
 def test_a_module_has_a_name_that_the_field_knows():
-    refuse(name_of(path) for path in checked(SOURCES, "names") if not is_known(path.stem))
+    refuse(name_of(path) for path in checked(SOURCES, "names") if not is_known(noun_of(path)))
 
 
 def test_no_two_public_classes_have_one_name():

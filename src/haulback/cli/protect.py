@@ -88,7 +88,7 @@ _NOTHING = ProtectOptions()
 
 def protect(
     *,
-    what: ProtectOptions = _NOTHING,
+    options: ProtectOptions = _NOTHING,
     output: Output = "table",
 ) -> None:
     """Protect machines: all of them with --all, or those of --match and --tag, including later
@@ -100,7 +100,7 @@ def protect(
     """
     client = connect()
     try:
-        made = client.protection.protect(what.request(client))
+        made = client.protection.protect(options.request(client))
     except Conflict as error:
         if error.details.get("field") != "name":
             raise

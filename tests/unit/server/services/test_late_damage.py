@@ -39,8 +39,8 @@ def test_a_mount_marks_no_location_for_damage_that_was_healed_since(
     if is_missing:
         report = DamageReport(place.destination, missing=[place.guid])
 
-    def states(found: int) -> list[str]:
-        told = msgspec.structs.replace(report, found=found)
+    def states(reported: int) -> list[str]:
+        told = msgspec.structs.replace(report, found=reported)
         mount_reports.damaged(house.app, copies.node, mount, [told])
         by_mount = copies.locations(backup)[1].location_status
         restored(copies, backup, told)  # as the end of an UNMOUNT reports
