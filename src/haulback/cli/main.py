@@ -49,12 +49,15 @@ The newest events are listed, the newest last; --follow prints events until it i
 """
 _NODE = """Run a node, list nodes, enrol another node.
 
+The first run of a node needs an enrolment token (`haulback node token`): in --token-file, on
+standard input (--token -), or in HAULBACK_ENROLMENT_TOKEN.
+
 Files are restored only below a --restore-root; --trust is the server's own certificate.  iSCSI
 targets listen at --iscsi (ADDRESS:PORT, or the next free port); without it iSCSI is off.
 """
 _DEMO = """Back up, change, destroy and restore a machine; verify every byte.
 
-Without --once the server keeps running for inspection.  --running boots a guest on its own
+The command exits with 0 only if every byte is identical.  Without --once the server keeps running for inspection.  --running boots a guest on its own
 libvirt, as root, and removes all traces at the end.
 """
 _NOUNS = (
