@@ -57,8 +57,9 @@ targets listen at --iscsi (ADDRESS:PORT, or the next free port); without it iSCS
 """
 _DEMO = """Back up, change, destroy and restore a machine; verify every byte.
 
-The command exits with 0 only if every byte is identical.  Without --once the server keeps running for inspection.  --running boots a guest on its own
-libvirt, as root, and removes all traces at the end.
+The command exits with 0 only if every byte is identical.  Without --once the server keeps
+running for inspection.  --running boots a guest on its own libvirt, as root, and removes all
+traces at the end.
 """
 _NOUNS = (
     ("up", "programs:up", _UP),
