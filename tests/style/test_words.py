@@ -152,6 +152,14 @@ def refused_words() -> set[str]:
     return {word for word in words if word.isidentifier()} - {"not"}
 
 
+@cache
+def refused_phrases() -> set[str]:
+    """The terms of several words in the last column of the glossary."""
+    rows = [row.split("|") for row in GLOSSARY.read_text().splitlines() if row.startswith("| ")]
+    terms = {term.strip() for row in rows for term in row[3].split(",")}
+    return {term for term in terms if " " in term}
+
+
 def docstrings(path: Path) -> Iterator[str]:
     """Every docstring of a module."""
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -247,4 +255,16 @@ def test_a_long_function_has_no_local_called_one_found_or_what():
         f"{name_of(path)}: {name}"
         for path in checked([*SOURCES, *TESTS], "locals")
         for name in sorted(vague_locals(path))
+    )
+
+
+def test_no_page_and_no_module_uses_a_phrase_that_the_glossary_replaces():
+    """Decisions keep the words of their time; the greeting of remote drivers is a protocol."""
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "decisions"]
+    texts = {path: path.read_text() for path in (*pages, *SOURCES) if path != GLOSSARY}
+    refuse(
+        f"{name_of(path)}: {phrase}"
+        for path, text in texts.items()
+        for phrase in refused_phrases()
+        if phrase in text.replace('b"haulback far end "', "")
     )

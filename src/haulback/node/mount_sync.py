@@ -35,11 +35,11 @@ class MountSync(Thread):
             try:
                 self.look()
             except HaulbackError as error:
-                log.debug("shares: %s", error.message)
+                log.debug("mounts cannot be compared with the server: %s", error.message)
             except Exception:
                 if self._over.is_set():
                     return  # the connection was closed during the call
-                log.exception("shares")
+                log.exception("mounts cannot be compared with the server")
             self._over.wait(_EVERY)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Sessions, users, roles, API tokens, and the audit trail."""
+"""Sessions, users, roles, API tokens, and the audit log."""
 
 from __future__ import annotations
 

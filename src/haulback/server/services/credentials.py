@@ -80,7 +80,7 @@ def opened(vault: KeyVault, record: Record) -> dict[str, str]:
 
 
 def shown(record: Record) -> Record:
-    """The record without its secrets, for answers and the audit trail."""
+    """The record without its secrets, for answers and the audit log."""
     plain = {name: value for name, value in record.body.items() if name != _SEALED}
     return msgspec.structs.replace(record, body=plain)
 

@@ -41,7 +41,7 @@ def for_node(vault: KeyVault, record: BackupDestination, *, may_delete: bool) ->
 
 
 def shown(record: BackupDestination) -> BackupDestination:
-    """The record without its secrets, for answers and the audit trail."""
+    """The record without its secrets, for answers and the audit log."""
     plain = {name: value for name, value in record.config.items() if name != SEALED}
     return msgspec.structs.replace(record, config=plain)
 

@@ -100,7 +100,7 @@ def tick(app: App) -> None:
     else:
         opened += _run_step(app, lost_staging.move_due)
         opened += _run_step(app, fires.run_due)
-    opened += _run_step(app, _upkeep)
+    opened += _run_step(app, _maintain_repositories)
     for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
@@ -119,7 +119,7 @@ def _run_step(app: App, step: Callable[[App], int | None]) -> int:
         raise  # the database does not answer: no step can run
     except Exception:
         if name not in app.failed_steps:  # log an error once, not every second
-            log.exception("upkeep: %s", name)
+            log.exception("a step of the maintenance failed: %s", name)
         app.failed_steps.add(name)
         return 0
     app.failed_steps.discard(name)
@@ -132,15 +132,15 @@ def _due(app: App) -> DueWork:
         return due_work.look(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
 
 
-def _upkeep(app: App) -> int:
-    """Run the due steps of the upkeep of repositories; returns the number of opened tasks."""
-    return sum(_run_step(app, step) for step in _due_upkeep(app))
+def _maintain_repositories(app: App) -> int:
+    """Run the due steps of the maintenance of repositories; returns the number of opened tasks."""
+    return sum(_run_step(app, step) for step in _due_steps(app))
 
 
-def _due_upkeep(app: App) -> list[Callable[[App], int | None]]:
-    """The steps of the upkeep of repositories that are due; a held server plans no task."""
+def _due_steps(app: App) -> list[Callable[[App], int | None]]:
+    """The steps of the maintenance of repositories that are due; a held server plans no task."""
     with app.store.read() as sql:
-        due = due_work.upkeep(sql, app.clock.now_ms())
+        due = due_work.maintenance(sql, app.clock.now_ms())
         plans = any(due[:3]) and not hold.is_held(sql)
     steps: list[tuple[bool, Callable[[App], int | None]]] = [
         (plans and due.verifies, verification.plan_due),
@@ -277,10 +277,10 @@ class Maintenance(Thread):
                 self._said = ""
             except HaulbackError as error:
                 if error.message != self._said:  # log an error once, not every second
-                    log.error("upkeep: %s", error.message)
+                    log.error("the maintenance failed: %s", error.message)
                 self._said = error.message
             except Exception:
-                log.exception("upkeep")
+                log.exception("the maintenance failed")
 
     def stop(self) -> None:
         self._stop_now.set()

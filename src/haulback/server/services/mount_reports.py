@@ -62,7 +62,7 @@ def _check(booked: int, now: int) -> None:
 
 
 def _summary(met: DamageReport) -> dict[str, object]:
-    """A report in the audit trail: its destination, and the numbers of its parts."""
+    """A report in the audit log: its destination, and the numbers of its parts."""
     return {
         "destination": met.destination,
         "losses": len(met.losses),

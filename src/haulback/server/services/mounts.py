@@ -53,7 +53,7 @@ def open_volume(app: App, scope: Scope, guid: str) -> tuple[Mount, ShownFileSyst
 def iscsi_key(app: App, who: Caller, guid: str) -> tuple[Mount, bytes]:
     """A backup mounted by iSCSI, and the repository key from which its secret derives.
 
-    The audit trail records the caller.  Raises NotFound; raises Conflict for a mount of another
+    The audit log records the caller.  Raises NotFound; raises Conflict for a mount of another
     mode.
     """
     with app.change(who, "iscsi secret", guid) as change:
@@ -67,6 +67,6 @@ def iscsi_key(app: App, who: Caller, guid: str) -> tuple[Mount, bytes]:
 
 
 def record_download(app: App, who: Caller, mount: Mount, volume: str, paths: Sequence[str]) -> None:
-    """Record the download of files in the audit trail; the entry names at most 20 paths."""
+    """Record the download of files in the audit log; the entry names at most 20 paths."""
     with app.change(who, "download", mount.guid) as change:
         change.after = {"volume": volume, "paths": list(paths[:20])}

@@ -1,4 +1,4 @@
-"""Accounts, logins, API tokens, and the audit trail."""
+"""Accounts, logins, API tokens, and the audit log."""
 
 from __future__ import annotations
 
@@ -155,6 +155,6 @@ def _in_reach(who: Caller, token: ApiToken) -> bool:
 
 
 def audit_log(app: App, subject: str | None, before: int | None, size: int) -> list[AuditEntry]:
-    """The newest entries of the audit trail, about one object or all, older than `before`."""
+    """The newest entries of the audit log, about one object or all, older than `before`."""
     with app.store.read() as sql:
         return audit.read(sql, subject, before, size)

@@ -1,4 +1,4 @@
-"""The audit trail, and the stored results of repeated requests."""
+"""The audit log, and the stored results of repeated requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RepeatableRequest(NamedTuple):
 def write(
     sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, line: AuditLine
 ) -> None:
-    """Add an entry to the trail; `caller` is guid and login."""
+    """Add an entry to the log; `caller` is guid and login."""
     subject, before, after = line
     _WRITE.run(
         sql,

@@ -21,7 +21,7 @@ _DUE = Statement(
     "EXISTS (SELECT 1 FROM mounted_backup WHERE state = 'MOUNTED' AND unmount_at <= :now)"
 )
 
-_UPKEEP = Statement(
+_MAINTENANCE = Statement(
     "SELECT EXISTS (SELECT 1 FROM alarm WHERE kind = 'REPOSITORY_DAMAGED'), "
     "EXISTS (SELECT 1 FROM copy_link WHERE due <= :now) "
     "OR EXISTS (SELECT 1 FROM copy_due WHERE due <= :now) "
@@ -46,8 +46,8 @@ class DueWork(NamedTuple):
     mounts: bool
 
 
-class DueUpkeep(NamedTuple):
-    """Parts of the upkeep of repositories that have something to do."""
+class DueMaintenance(NamedTuple):
+    """Parts of the maintenance of repositories that have something to do."""
 
     verifies: bool
     copies: bool
@@ -70,8 +70,8 @@ def look(sql: sa.Connection, now: int, ages: Ages) -> DueWork:
     return DueWork(*map(bool, row))
 
 
-def upkeep(sql: sa.Connection, now: int) -> DueUpkeep:
-    """The parts of the upkeep of repositories at `now` (epoch ms) that have something to do."""
-    row = _UPKEEP.row(sql, now=now)
+def maintenance(sql: sa.Connection, now: int) -> DueMaintenance:
+    """The parts of the maintenance of repositories that have something to do at `now` (epoch ms)."""
+    row = _MAINTENANCE.row(sql, now=now)
     assert row
-    return DueUpkeep(*map(bool, row))
+    return DueMaintenance(*map(bool, row))

@@ -42,7 +42,7 @@ _PROGRESS, _PROGRESS_OF = Statement(_FURTHER), Statement(f"{_FURTHER} AND attemp
 
 
 class BulkCaller(NamedTuple):
-    """The caller of a bulk change: names for the audit trail, and the visible projects."""
+    """The caller of a bulk change: names for the audit log, and the visible projects."""
 
     guid: str
     name: str

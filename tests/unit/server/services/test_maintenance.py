@@ -46,14 +46,16 @@ def test_servers_that_look_at_one_moment_unmount_each_backup_once(house: House):
         assert Counter(ended) == Counter(guids)
 
 
-def test_an_error_of_the_upkeep_stops_no_other_step(house: House, monkeypatch: pytest.MonkeyPatch):
+def test_an_error_of_the_maintenance_stops_no_other_step(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
     node = house.node()
     guid = overdue(house, house.exported(node), node.guid)
 
     def fail(*_: object) -> None:
         raise RuntimeError("an index is broken")
 
-    monkeypatch.setattr("haulback.server.services.maintenance.due_work.upkeep", fail)
+    monkeypatch.setattr("haulback.server.services.maintenance.due_work.maintenance", fail)
     maintenance.tick(house.app)
     with house.app.store.read() as sql:
         task = tables.task.c
