@@ -71,7 +71,7 @@ def look(sql: sa.Connection, now: int, ages: Ages) -> DueWork:
 
 
 def maintenance(sql: sa.Connection, now: int) -> DueMaintenance:
-    """The parts of the maintenance of repositories that have something to do at `now` (epoch ms)."""
+    """The due parts of the maintenance of repositories at `now` (epoch ms)."""
     row = _MAINTENANCE.row(sql, now=now)
     assert row
     return DueMaintenance(*map(bool, row))
