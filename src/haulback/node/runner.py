@@ -117,6 +117,7 @@ class Runner:
     def _round(self) -> None:
         try:
             offers = self._link.offers()
+            self._found_again()
             taken = [offer for offer in offers if self._take(offer)]
         except Unavailable as error:
             self._is_away(error)
@@ -130,7 +131,6 @@ class Runner:
             log.exception("queued tasks cannot be fetched; trying again")
             self._stop.wait(_AGAIN)
             return
-        self._found_again()
         if offers and not taken:
             self._stop.wait(_AGAIN)
 
