@@ -10,35 +10,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+_ADDRESS = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+_AUTHORITY = x509.BasicConstraints(ca=True, path_length=0)
+
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
     """Paths of the certificate and of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert, secret = folder / "cert.pem", folder / "key.pem"
-    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert, secret
+    name = _name("localhost")
+    made = _begun(name, name, key).add_extension(_ADDRESS, critical=False)
+    made = made.add_extension(_AUTHORITY, critical=True)
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(_signed(made, key))
+    paths[1].write_bytes(_text_of(key))
+    return paths
 
 
 def of_authority(folder: Path) -> tuple[Path, Path, Path]:
@@ -47,26 +32,35 @@ def of_authority(folder: Path) -> tuple[Path, Path, Path]:
     Libraries that refuse an authority as the certificate of a server need two certificates.
     """
     signer, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"authority {folder.name}")])
-    own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-
-    def begun(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        made = x509.CertificateBuilder().subject_name(subject).issuer_name(name)
-        made = made.public_key(public).serial_number(x509.random_serial_number())
-        made = made.not_valid_before(now - datetime.timedelta(hours=1))
-        return made.not_valid_after(now + datetime.timedelta(days=1))
-
-    is_authority = x509.BasicConstraints(ca=True, path_length=0)
-    root = begun(name, signer.public_key()).add_extension(is_authority, critical=True)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    leaf = begun(own, key.public_key()).add_extension(
-        x509.SubjectAlternativeName([address]), critical=False
-    )
+    name = _name(f"authority {folder.name}")
+    root = _begun(name, name, signer).add_extension(_AUTHORITY, critical=True)
+    leaf = _begun(_name("127.0.0.1"), name, key).add_extension(_ADDRESS, critical=False)
     paths = folder / "cert.pem", folder / "key.pem", folder / "authority.pem"
     for path, made in zip((paths[0], paths[2]), (leaf, root), strict=True):
-        signed = made.sign(signer, hashes.SHA256())
-        path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
-    paths[1].write_bytes(key.private_bytes(*form, serialization.NoEncryption()))
+        path.write_bytes(_signed(made, signer))
+    paths[1].write_bytes(_text_of(key))
     return paths
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+
+def _begun(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    """A certificate of a key without extensions, valid since an hour and for a day."""
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer)
+    made = made.public_key(key.public_key()).serial_number(x509.random_serial_number())
+    made = made.not_valid_before(now - datetime.timedelta(hours=1))
+    return made.not_valid_after(now + datetime.timedelta(days=1))
+
+
+def _signed(made: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> bytes:
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _text_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    return key.private_bytes(*form, serialization.NoEncryption())

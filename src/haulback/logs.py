@@ -10,9 +10,13 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
 
+_IS_REHEARSED = ContextVar("is_rehearsed", default=False)
 _PLAIN = re.compile(r"[\w.:/@+-]+")
 
 
@@ -28,6 +32,20 @@ def members(**values: object) -> dict[str, object]:
     return {"members": {k: v for k, v in values.items() if v is not None and v != ""}}
 
 
+@contextmanager
+def rehearsed() -> Iterator[None]:
+    """Drop the lines below WARNING of this context: a dry run changes nothing that they name."""
+    before = _IS_REHEARSED.set(True)
+    try:
+        yield
+    finally:
+        _IS_REHEARSED.reset(before)
+
+
+def _is_real(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or not _IS_REHEARSED.get()
+
+
 def start(level: str, form: LogFormat) -> None:
     """Send the log of this process to standard error.
 
@@ -36,6 +54,7 @@ def start(level: str, form: LogFormat) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form is LogFormat.JSON else _Text())
+    handler.addFilter(_is_real)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for library in ("httpx2", "httpcore2", "alembic"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""An operation or a kind is added in its own files: everything else follows from the
+"""An operation, a kind or a column is added in its own files: everything else follows from the
 declarations.
 """
 
@@ -66,6 +66,43 @@ class Comment(msgspec.Struct):
 def comment(call: ApiRequest) -> None:
     \"\"\"The words are shown beside the alarm.\"\"\"
     call.read(Comment)
+"""
+_COLUMN = '    Column("helpers", Text, nullable=False, server_default="[]"),'
+_MIGRATION = '''"""People who look after an alarm."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{before}"
+
+
+def upgrade() -> None:
+    """Add the column; old alarms have no helpers."""
+    column = sa.Column("helpers", sa.Text, nullable=False, server_default="[]")
+    op.add_column("alarm", column)
+'''
+_ALARMS = """
+import sys
+from haulback.ids import new_guid
+from haulback.inventory.alarms import Alarm
+from haulback.server.store import alarm_tables, rows
+from haulback.server.store.engine import open_store
+
+kind, members = sys.argv[2], [word.split(",") for word in sys.argv[3:]]
+more = {"helpers": members[0]} if members else {}
+guid = new_guid()
+made = Alarm(
+    guid=guid, kind=kind, subject=guid, subject_name="web", subject_type="machine",
+    since=1, seen=1, text="late", **more,
+)
+store = open_store("sqlite:///" + sys.argv[1])
+with store.write() as sql:
+    rows.add(sql, alarm_tables.alarm, made)
+with store.read() as sql:
+    for alarm in rows.records(sql, alarm_tables.alarm.select().order_by("kind"), Alarm):
+        print(alarm.kind, getattr(alarm, "helpers", None))
+store.close()
 """
 _COMMAND = """
 
@@ -149,6 +186,25 @@ def test_an_operation_is_added_in_its_own_file_and_the_file_of_its_command(tree:
         ],
     }
     assert "Comment on an alarm." in tree.run("-m", "haulback", "alarm", "comment", "--help")
+
+
+def test_a_column_is_added_in_its_table_its_record_and_a_migration(tree: Tree, tmp_path: Path):
+    """The column holds JSON; rows of a database from before the migration have its default."""
+    database = str(tmp_path / "a.db")
+    assert tree.run("-c", _ALARMS, database, "A") == "A None\n"
+    versions = "server/store/migrations/versions"
+    newest = max(path.name for path in (tree.package / versions).glob("[0-9]*.py"))[:4]
+    added = f"{versions}/{int(newest) + 1:04}_helpers.py"
+    migration = _MIGRATION.format(revision=f"{int(newest) + 1:04}", before=newest)
+    (tree.package / added).write_text(migration)
+    tree.insert(
+        "server/store/alarm_tables.py", '    Column("details", Text, nullable=False),', _COLUMN
+    )
+    tree.insert(
+        "inventory/alarms.py", "    details: JsonObject = {}", "    helpers: list[str] = []"
+    )
+    assert tree.changed() == {"server/store/alarm_tables.py", "inventory/alarms.py", added}
+    assert tree.run("-c", _ALARMS, database, "B", "ann,bob") == "A []\nB ['ann', 'bob']\n"
 
 
 def test_a_kind_is_added_in_its_files_with_a_line_in_each_table(tree: Tree):

@@ -95,12 +95,12 @@ def test_going_back_voids_every_base_and_keeps_what_was(served: Served):
         SqlLedger(sql, 0).bases.promote(
             IncrementBase(entity, served.destination["guid"], backup, "haulback-c")
         )
-        assert SqlCatalogue(sql).backups.bases(entity)
+        assert SqlCatalogue(sql).bases.of_entity(entity)
     task = served.call("POST", "/api/tasks/revert", {"snapshot": held["guid"]}).json()
     before = f"haulback-{task['guid']}-1"
     served.run(task["guid"], {"before": before, "snapshotTime": 9})
     with served.app.store.read() as sql:
-        assert SqlCatalogue(sql).backups.bases(entity) == []
+        assert SqlCatalogue(sql).bases.of_entity(entity) == []
     assert names(served, entity) == [held["uuid"], before]
     [kept] = [
         row
@@ -136,7 +136,7 @@ def test_a_release_gives_up_every_base_and_the_next_increment_says_why(served: S
     assert (order["base"], order["no_base"]) == (None, why)
     with served.app.store.write() as sql:
         SqlLedger(sql, 0).bases.promote(base)
-        assert SqlCatalogue(sql).backups.lost_base(entity, base.destination) == ""
+        assert SqlCatalogue(sql).bases.why_lost(entity, base.destination) == ""
         SqlLedger(sql, 0).removals.forget_entity(entity)
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from haulback.testing.libvirt_lab import LibvirtLab
-from tests.docs.test_how_to import DOCS, blocks
+from tests.docs.test_how_to import DOCS, blocks, typed_lines
 from tests.docs.test_troubleshooting import SOURCE, spelled
 from tests.hosts import needs_libvirt
 from tests.images import raw_machine
@@ -55,19 +52,7 @@ class Loss:
         """The output of the lines of a block."""
         words |= {"FOLDER": str(self.store), "KIT": str(self.kit), "OUT": str(self.out)}
         words |= {"KEY": str(self.folder / "key"), "BACKUP": self.backup}
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        env = {**os.environ, "PATH": path}
-        if site:
-            env |= {"HAULBACK_SERVER": site.api.url, "HAULBACK_TOKEN": site.api.token or ""}
-        said = ""
-        for line in block.splitlines():
-            wanted = re.sub(r"\b[A-Z]{3,}\b", lambda m: words.get(m[0], m[0]), line)
-            done = subprocess.run(
-                ["bash", "-c", wanted], env=env, capture_output=True, text=True, check=False
-            )
-            said += done.stdout
-            assert done.returncode == 0, (wanted, done.stdout, done.stderr)
-        return said
+        return typed_lines(block, words, site)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,6 +27,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.wire import request
 from haulback.work.context import TaskWork
+from tests.programs import Site
 
 DOCS = Path(__file__).parents[2] / "docs"
 README = DOCS.parent / "README.md"
@@ -31,6 +35,23 @@ README = DOCS.parent / "README.md"
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def typed_lines(block: str, words: Mapping[str, object], site: Site | None = None) -> str:
+    """The output of the lines of a block, whose capital words are replaced by `words`."""
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    if site:
+        env |= {"HAULBACK_SERVER": site.api.url, "HAULBACK_TOKEN": site.api.token or ""}
+    output = ""
+    for line in block.splitlines():
+        wanted = re.sub(r"\b[A-Z]{3,}\b", lambda m: str(words.get(m[0], m[0])), line)
+        done = subprocess.run(
+            ["bash", "-c", wanted], env=env, capture_output=True, text=True, check=False
+        )
+        output += done.stdout
+        log = site.log.read_text()[-2000:] if site else ""
+        assert done.returncode == 0, (wanted, done.stdout, done.stderr, log)
+    return output
 
 
 def test_the_kind_in_the_how_to_is_planned_prepared_and_run(

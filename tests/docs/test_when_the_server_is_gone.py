@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.docs.test_how_to import DOCS, blocks
+from tests.docs.test_how_to import DOCS, blocks, typed_lines
 from tests.docs.test_troubleshooting import SOURCE, spelled
 from tests.programs import Site
 
@@ -21,18 +18,7 @@ def typed(site: Site, block: str) -> str:
     words = {"FOLDER": site.repository, "KEY": folder / "key", "KIT": folder / "kit"}
     words |= {"DATA": folder / "server", "NEW": folder / "new"}
     words |= {"OLDNODE": "n1", "NEWNODE": "n2"}
-    token = site.api.token or ""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "HAULBACK_SERVER": site.api.url, "HAULBACK_TOKEN": token}
-    said = ""
-    for line in block.splitlines():
-        wanted = re.sub(r"\b[A-Z]{3,}\b", lambda m: str(words[m[0]]), line)
-        done = subprocess.run(
-            ["bash", "-c", wanted], env=env, capture_output=True, text=True, check=False
-        )
-        said += done.stdout
-        assert done.returncode == 0, (wanted, done.stderr, site.log.read_text()[-2000:])
-    return said
+    return typed_lines(block, words, site)
 
 
 def test_a_reader_restores_the_server_and_lifts_its_hold(tmp_path: Path):

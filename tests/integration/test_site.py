@@ -297,7 +297,7 @@ def test_the_log_tells_which_node_did_which_task_and_how_it_ended(site: Site):
         ("task taken", f"node={node}"),
         ("task begins", "type=EXPORT attempt=1"),
         ("task ended", "state=FINISHED"),
-        ("task finished", "type=EXPORT"),
+        ("task finished", "type=EXPORT attempt=1"),
     ):
         [line] = [line for line in lines if f" {event} " in line]
         assert " INFO " in line

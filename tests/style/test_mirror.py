@@ -23,11 +23,12 @@ def test_a_package_has_unit_tests_in_the_folder_of_its_name(package: str):
 
 
 def test_a_folder_of_unit_tests_mirrors_a_package():
-    folders = [path for path in TESTS.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    folders = [path.parent.relative_to(TESTS) for path in TESTS.rglob("*/__init__.py")]
     strangers = [
-        path.name
-        for path in folders
-        if not (SOURCES / path.name).is_dir() and not (SOURCES / f"{path.name}.py").exists()
+        str(folder)
+        for folder in folders
+        if not (SOURCES / folder / "__init__.py").exists()
+        and not (SOURCES / folder).with_suffix(".py").exists()
     ]
     assert strangers == []
 

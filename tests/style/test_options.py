@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,3 +34,32 @@ def test_every_argument_and_option_of_every_command_has_a_description():
 def test_every_command_has_a_description():
     silent = [name for name, command in _all_commands(commands) if not command.help]
     assert not silent
+
+
+def test_every_command_has_a_line_in_the_list_of_its_noun():
+    """A command that is loaded on use has no help in a list, unless its registration has it."""
+    start = [sys.executable, "-c", _LISTED]
+    listed = subprocess.run(start, capture_output=True, text=True, check=True).stdout.split()
+    assert not listed
+
+
+def test_the_help_of_a_command_says_no_less_than_its_docstring():
+    """The help of a registration replaces the docstring, whose further paragraphs would be lost."""
+    lost = [
+        name
+        for name, command in _all_commands(commands)
+        if len((command.default_command.__doc__ or "").strip().split("\n\n"))
+        > len(command.help.strip().split("\n\n"))
+    ]
+    assert not lost
+
+
+_LISTED = """
+from cyclopts.command_spec import CommandSpec
+from haulback.cli.main import app
+for noun in list(app):
+    below = {} if noun.startswith("-") else app[noun]._commands
+    for name, command in below.items():
+        if isinstance(command, CommandSpec) and command.show and not command.help:
+            print(f"{noun}/{name}")
+"""

@@ -62,6 +62,16 @@ def test_lines_below_the_level_are_not_written(written: Written):
     assert written() == ""
 
 
+def test_a_dry_run_writes_warnings_only(written: Written):
+    logs.start("info", LogFormat.TEXT)
+    with logs.rehearsed():
+        logging.getLogger("x").info("tasks submitted")
+        logging.getLogger("x").warning("the disk is full")
+    logging.getLogger("x").info("task taken")
+    lines = written().splitlines()
+    assert [line.partition(" x ")[2] for line in lines] == ["the disk is full", "task taken"]
+
+
 def test_a_level_that_does_not_exist_is_refused(written: Written):
     with pytest.raises(ValueError, match="LOUD"):
         logs.start("loud", LogFormat.TEXT)

@@ -103,10 +103,7 @@ def login(
     password_file: PasswordFile = None,
     insecure_http: InsecureHttp = False,
 ) -> None:
-    """Log in and save the token in a file that only this user may read.
-
-    The password comes from --password-file, HAULBACK_ADMIN_PASSWORD, the terminal, or stdin.
-    """
+    """The command `haulback login`."""
     client = _client(server, is_insecure=insecure_http)
     prompt = f"{user}'s password: "
     password = ask_password(prompt, "HAULBACK_ADMIN_PASSWORD", password_file)

@@ -62,11 +62,7 @@ def demo(
     once: Annotated[bool, Parameter(negative="", help="Leave nothing behind.")] = False,
     running: Annotated[bool, Parameter(negative="", help="Use a running guest.")] = False,
 ) -> None:
-    """Back up, destroy and restore a machine; exits with 0 only if every byte is identical.
-
-    Without --once the server keeps running for inspection.  --running boots a guest on its own
-    libvirt, as root, and removes all traces at the end.
-    """
+    """The command `haulback demo`."""
     if running:
         demo_guest.check()
     if megabytes < 1:

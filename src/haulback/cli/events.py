@@ -28,10 +28,7 @@ def events(
     size: Rows = 50,
     output: Output = "table",
 ) -> None:
-    """List the newest events, the newest last; --follow prints events until it is interrupted.
-
-    --subject is an object by its name, guid or beginning of a guid.
-    """
+    """The command `haulback events`."""
     client = connect()
     about = subject_guid(client, subject) if subject else ""
     query: EventFilter = {"kind": [word.upper() for word in kind], "subject": about}

@@ -18,21 +18,63 @@ app = App(
     exit_on_error=False,
     suppress_keyboard_interrupt=False,
 )
-# (name, module, help); the help stands here because modules are loaded only on use
+# (name, module, help); the help stands here because modules are loaded only on use, and replaces
+# the docstring of the command; a list of commands shows its first sentence
+_UP = """Run everything on this machine: server, node and a destination in --data.
+
+The first user is admin; the password comes from --password-file, from HAULBACK_ADMIN_PASSWORD,
+or is generated and printed once.  --lease is the number of seconds after which a silent node
+loses its tasks.
+"""
+_FAR_END = """Remote driver process that a node starts over SSH.
+
+The command serves the libvirt at URL, with new images in STORAGE, over standard input and output.
+Nodes start this command for hypervisors at qemu+ssh://…; users do not need it.
+"""
+_LOGIN = """Log in and save the token in a file that only this user may read.
+
+The password comes from --password-file, HAULBACK_ADMIN_PASSWORD, the terminal, or stdin.
+"""
+_PROTECT = """Protect machines in one step: policy, schedule, mails.
+
+The machines are all with --all, or those of --match and --tag, including later ones.  Times like
+22:00 or "22:00 Europe/Berlin", days like mon-fri, durations like 36h, keeps like 7d,4w,12m;
+--copy-to gets a copy of each backup; --mail addresses receive reports of failures.  Without a
+zone, this machine's zone applies.
+"""
+_EVENTS = """Events: ends of tasks, alarms and the like, as they happen.
+
+The newest events are listed, the newest last; --follow prints events until it is interrupted.
+--subject is an object by its name, guid or beginning of a guid.
+"""
+_NODE = """Run a node, list nodes, enrol another node.
+
+The first run of a node needs an enrolment token (`haulback node token`): in --token-file, on
+standard input (--token -), or in HAULBACK_ENROLMENT_TOKEN.
+
+Files are restored only below a --restore-root; --trust is the server's own certificate.  iSCSI
+targets listen at --iscsi (ADDRESS:PORT, or the next free port); without it iSCSI is off.
+"""
+_DEMO = """Back up, change, destroy and restore a machine; verify every byte.
+
+The command exits with 0 only if every byte is identical.  Without --once the server keeps
+running for inspection.  --running boots a guest on its own libvirt, as root, and removes all
+traces at the end.
+"""
 _NOUNS = (
-    ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
+    ("up", "programs:up", _UP),
     ("server", "server_program:app", "Run the server alone; back up and restore its database."),
-    ("node", "nodes:app", "Run a node, list nodes, enrol another node."),
-    ("far-end", "remote_driver:far_end", "Remote driver process that a node starts over SSH."),
-    ("demo", "demo:app", "Back up, change, destroy and restore a machine; verify every byte."),
+    ("node", "nodes:app", _NODE),
+    ("far-end", "remote_driver:far_end", _FAR_END),
+    ("demo", "demo:app", _DEMO),
     (
         "repository",
         "repository_restore:app",
         "Read, verify, repair and restore from a repository without a server.",
     ),
-    ("login", "connection:login", "Log in and save the token."),
+    ("login", "connection:login", _LOGIN),
     ("logout", "connection:logout", "End the login."),
-    ("protect", "protect:protect", "Protect machines in one step: policy, schedule, mails."),
+    ("protect", "protect:protect", _PROTECT),
     ("status", "status:status", "Late machines, running tasks and next fires on one screen."),
     (
         "dashboard",
@@ -42,7 +84,7 @@ _NOUNS = (
     ("report", "reports:app", "Reports of backups as text, HTML or PDF; chargeback."),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
     ("notify", "notifications:app", "Rules and channels: mail, webhooks, monitors."),
-    ("events", "events:events", "Events: ends of tasks, alarms and the like, as they happen."),
+    ("events", "events:events", _EVENTS),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     (
         "workflow",

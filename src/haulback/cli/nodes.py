@@ -62,12 +62,7 @@ def run_node(
     log_format: LogForm = LogFormat.TEXT,
     leash: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
-    """Run a node of --server.  The first run needs an enrolment token (`haulback node token`): in
-    --token-file, on standard input (--token -), or in HAULBACK_ENROLMENT_TOKEN.
-
-    Files are restored only below a --restore-root; --trust is the server's own certificate.  iSCSI
-    targets listen at --iscsi (ADDRESS:PORT, or the next free port); without it iSCSI is off.
-    """
+    """The command `haulback node`."""
     from haulback.node import main
 
     start_log(log_format)

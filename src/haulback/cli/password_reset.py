@@ -21,12 +21,7 @@ def reset_password(
     database: Annotated[ServerDatabase, Parameter(env_var="HAULBACK_DATABASE")] = "",
     password_file: PasswordFile = None,
 ) -> None:
-    """Set a new password of a user in the server's own database, on the server's machine.
-
-    The password comes from --password-file (- for stdin), from HAULBACK_NEW_PASSWORD, or is
-    generated and printed.  The logins of the user end; API tokens stay.  --data or --database is
-    the same as of the server, which may run meanwhile.
-    """
+    """The command `haulback user reset-password`."""
     credentials.check_url(database, "--database", sys.argv[1:])
     named = credentials.read(password_file, "--password-file") if password_file else None
     wanted = named or credentials.get("HAULBACK_NEW_PASSWORD")

@@ -41,12 +41,7 @@ def up(
     ] = [],  # noqa: B006 - read only
     how: ServerOptions = USUAL,
 ) -> None:
-    """Run everything on this machine: server, node and a destination in --data.
-
-    The first user is admin; the password comes from --password-file, from HAULBACK_ADMIN_PASSWORD,
-    or is generated and printed once.  --lease is the number of seconds after which a silent node
-    loses its tasks.
-    """
+    """The command `haulback up`."""
     start_log(how.log_format)
     settings = how.settings()
     server = Server(settings)

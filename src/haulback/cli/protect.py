@@ -88,19 +88,13 @@ _NOTHING = ProtectOptions()
 
 def protect(
     *,
-    what: ProtectOptions = _NOTHING,
+    options: ProtectOptions = _NOTHING,
     output: Output = "table",
 ) -> None:
-    """Protect machines: all of them with --all, or those of --match and --tag, including later
-    ones.
-
-    Times like 22:00 or "22:00 Europe/Berlin", days like mon-fri, durations like 36h, keeps like
-    7d,4w,12m; --copy-to gets a copy of each backup; --mail addresses receive reports of failures.
-    Without a zone, this machine's zone applies.
-    """
+    """The command `haulback protect`."""
     client = connect()
     try:
-        made = client.protection.protect(what.request(client))
+        made = client.protection.protect(options.request(client))
     except Conflict as error:
         if error.details.get("field") != "name":
             raise

@@ -14,8 +14,5 @@ def far_end(
     url: Annotated[str, Parameter(help="URL of libvirt on this host.")],
     storage: Annotated[Path, Parameter(help="Folder of images on this host.")],
 ) -> None:
-    """Serve the libvirt at URL, with new images in STORAGE, over standard input and output.
-
-    Nodes start this command for hypervisors at qemu+ssh://…; users do not need it.
-    """
+    """The command `haulback far-end`."""
     main.main(url, storage)

@@ -29,10 +29,7 @@ _LISTED = (text("backup"), moment("snapshot_time"), size("size"))
 
 
 def backup_database(*, to: DestinationOption = "", watch: Watch = False) -> None:
-    """Back up the server's own database and key file, sealed, to a destination.
-
-    Without --to the backup goes to the only destination.
-    """
+    """The command `haulback server backup-database`."""
     client = connect()
     destination = Choice(client.destinations.find(to).guid) if to else None
     heads = [task.guid for task in client.server.back_up(DatabaseBackupRequest(destination))]
@@ -44,7 +41,7 @@ def backup_database(*, to: DestinationOption = "", watch: Watch = False) -> None
 def hold(
     *, lift: Annotated[bool, Parameter(help="Lift the hold: deletions start again.")] = False
 ) -> None:
-    """Show whether the server is held after the restore of its database, or --lift the hold."""
+    """The command `haulback server hold`."""
     server = connect().server
     dump(server.lift_hold() if lift else server.hold())
 
@@ -72,14 +69,7 @@ def restore_database(
     ] = "",
     output: Output = "table",
 ) -> None:
-    """Restore the server's database from the backups in LOCATION into the new folder --data.
-
-    LOCATION is the folder of a destination, a JSON file with `type` and settings of a destination
-    of another type, or a sealed copy that a RESTORE gave back. Without --data the backups of the
-    database are listed. --backup names one of them; the newest is the default. A copy of a
-    PostgreSQL database is restored into an empty --database. The restored server is held: nothing
-    is deleted until each destination was compared with the catalogue.
-    """
+    """The command `haulback server restore-database`."""
     credentials.check_url(database, "--database", sys.argv[1:])
     options = [word.partition("=")[0] for word in sys.argv[1:]]
     for option in ("--backup", "--database"):

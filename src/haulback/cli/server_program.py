@@ -15,9 +15,24 @@ from haulback.cli.server_options import USUAL, ServerOptions
 from haulback.server.main import Server
 
 app = App(name="server")
-# Loaded on use: a running server needs no repository.
-for _name in ("backup-database", "restore-database", "hold"):
-    app.command(f"haulback.cli.server_database:{_name.replace('-', '_')}", name=_name)
+# Loaded on use, because a running server needs no repository; a list of commands shows the first
+# sentence of their help, which therefore stands here.
+_BACK_UP = """Back up the server's own database and key file, sealed, to a destination.
+
+Without --to the backup goes to the only destination.
+"""
+_HOLD = """Show whether the server is held after the restore of its database, or --lift the hold."""
+_RESTORE = """Restore the server's database from the backups in LOCATION into the new folder --data.
+
+LOCATION is the folder of a destination, a JSON file with `type` and settings of a destination
+of another type, or a sealed copy that a RESTORE gave back. Without --data the backups of the
+database are listed. --backup names one of them; the newest is the default. A copy of a
+PostgreSQL database is restored into an empty --database. The restored server is held: nothing
+is deleted until each destination was compared with the catalogue.
+"""
+_COMMANDS = (("backup-database", _BACK_UP), ("hold", _HOLD), ("restore-database", _RESTORE))
+for _name, _about in _COMMANDS:
+    app.command(f"haulback.cli.server_database:{_name.replace('-', '_')}", name=_name, help=_about)
 
 
 @app.default

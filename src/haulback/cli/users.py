@@ -153,7 +153,16 @@ def audit(
     show(client.users.audit(about, before=before, size=size), _TRAIL, output)
 
 
-user.command("haulback.cli.password_reset:reset_password", name="reset-password")
+user.command(
+    "haulback.cli.password_reset:reset_password",
+    name="reset-password",
+    help="""Set a new password of a user in the server's own database, on the server's machine.
+
+The password comes from --password-file (- for stdin), from HAULBACK_NEW_PASSWORD, or is
+generated and printed.  The logins of the user end; API tokens stay.  --data or --database is
+the same as of the server, which may run meanwhile.
+""",
+)
 
 
 def _uuids(client: Client, projects: list[str]) -> list[str] | None:

@@ -25,7 +25,7 @@ from obstore.store import AzureStore
 from haulback.contract.destination_types import AzureSettings
 from haulback.destinations.answer_headers import date_ms, pause_of
 from haulback.destinations.bandwidth import RateTable, Throttle
-from haulback.destinations.https_access import authority, opener
+from haulback.destinations.https_access import client_options, opener
 from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects
 from haulback.destinations.s3_errors import DELETION, SENTENCES, Answer, answer_of, unanswered
 from haulback.errors import (
@@ -234,15 +234,7 @@ def where(settings: AzureSettings) -> str:
 
 
 def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
-    options: Any = {
-        "allow_http": settings.endpoint.startswith("http://"),
-        "timeout": f"{settings.requestTimeout}s",
-        "connect_timeout": f"{settings.connectTimeout}s",
-    }
-    if settings.proxy:
-        options["proxy_url"] = settings.proxy
-    if settings.ca:
-        options["root_certificate"] = authority(settings.ca)
+    options = client_options(settings, allow_http=settings.endpoint.startswith("http://"))
     more: dict[str, Any] = {"endpoint": settings.endpoint} if settings.endpoint else {}
     more |= {"account_key": key} if key else {"sas_key": token}
     try:

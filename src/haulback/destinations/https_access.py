@@ -6,7 +6,9 @@ import re
 import ssl
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+from haulback.contract.destination_types import AzureSettings, S3Settings
 from haulback.errors import Misconfigured
 
 _URL = re.compile(r"https?://\S+")
@@ -68,3 +70,20 @@ def authority(ca: str) -> bytes:
         return Path(ca).read_bytes()
     except OSError as error:
         raise Misconfigured(f"ca: {ca} cannot be read on this node: {error.strerror}") from error
+
+
+def client_options(settings: S3Settings | AzureSettings, *, allow_http: bool) -> Any:
+    """The options of an obstore client that the settings of S3 and Azure have in common.
+
+    Raises Misconfigured for a certificate file that cannot be read.
+    """
+    options: dict[str, object] = {
+        "allow_http": allow_http,
+        "timeout": f"{settings.requestTimeout}s",
+        "connect_timeout": f"{settings.connectTimeout}s",
+    }
+    if settings.proxy:
+        options["proxy_url"] = settings.proxy
+    if settings.ca:
+        options["root_certificate"] = authority(settings.ca)
+    return options

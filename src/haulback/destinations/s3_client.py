@@ -16,7 +16,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
-from haulback.destinations.https_access import authority, opener
+from haulback.destinations.https_access import client_options, opener
 from haulback.destinations.s3_errors import answer_of, problem, unanswered, where
 from haulback.errors import Misconfigured
 
@@ -83,15 +83,6 @@ def endpoint_of(settings: S3Settings) -> str:
 
 
 def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
-    options: Any = {
-        "allow_http": True,
-        "timeout": f"{settings.requestTimeout}s",
-        "connect_timeout": f"{settings.connectTimeout}s",
-    }
-    if settings.proxy:
-        options["proxy_url"] = settings.proxy
-    if settings.ca:
-        options["root_certificate"] = authority(settings.ca)
     more: dict[str, Any] = {"endpoint": endpoint_of(settings)} if settings.endpoint else {}
     try:
         return S3Store(
@@ -105,7 +96,7 @@ def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
             # CPU.
             unsigned_payload=True,
             disable_bulk_delete=True,
-            client_options=options,
+            client_options=client_options(settings, allow_http=True),
             # This module repeats requests itself, because obstore ignores Retry-After and hides
             # that it repeated a create.
             retry_config={"max_retries": 0},

@@ -65,7 +65,7 @@ class PlaceRecords(Protocol):
 
 
 class BackupRecords(Protocol):
-    """Backups and increment bases."""
+    """Backups and their locations."""
 
     def get(self, guid: str) -> Backup: ...
 
@@ -107,16 +107,21 @@ class BackupRecords(Protocol):
     def given_up(self, destination: str) -> list[str]:
         """Missing backups of a destination whose loss a user has confirmed."""
 
-    def base(self, entity: str, destination: str) -> IncrementBase | None: ...
 
-    def lost_base(self, entity: str, destination: str | None = None) -> str:
+class BaseRecords(Protocol):
+    """Increment bases, at most one per machine and destination."""
+
+    def find(self, entity: str, destination: str) -> IncrementBase | None:
+        """The base of the next increment of an entity on a destination."""
+
+    def of_entity(self, entity: str) -> list[IncrementBase]:
+        """The increment bases of an entity in all repositories."""
+
+    def why_lost(self, entity: str, destination: str | None = None) -> str:
         """The reason why an entity lost its base on a destination (None: on any).
 
         "" if no reason is recorded.
         """
-
-    def bases(self, entity: str) -> list[IncrementBase]:
-        """The increment bases of an entity in all repositories."""
 
 
 class SnapshotRecords(Protocol):
@@ -188,6 +193,9 @@ class Catalogue(Protocol):
 
     @property
     def backups(self) -> BackupRecords: ...
+
+    @property
+    def bases(self) -> BaseRecords: ...
 
     @property
     def snapshots(self) -> SnapshotRecords: ...

@@ -27,16 +27,17 @@ class BackupChanges(Protocol):
     def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
         """Record an export complete in staging; `snapshot_time` in epoch ms, sizes in bytes."""
 
-    def described(self, backup: str, files: list[JsonObject], definition: JsonObject) -> None:
-        """Record the disks of a backup and the definition of its machine."""
+    def described(
+        self, backup: str, files: list[JsonObject], definition: JsonObject, consistency: str | None
+    ) -> None:
+        """Record the disks of a backup, the definition of its machine, and the consistency of the
+        snapshot: STOPPED, APPLICATION or CRASH.
+        """
 
     def type_changed(self, task: Task, kind: str, warnings: list[str]) -> None:
         """Change the backup type of a task, of the following task and of the backup."""
 
     def warned(self, backup: str, warnings: list[str]) -> None: ...
-
-    def consistent(self, backup: str, how: str | None) -> None:
-        """Record the consistency of the snapshot: STOPPED, APPLICATION or CRASH."""
 
     def contains(self, backup: str, volumes: list[BackupVolume]) -> None:
         """Record the file systems of a backup."""

@@ -193,7 +193,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
     destination = catalogue.places.destination(task.ref("backupDestination") or "")
     wanted = asked_type(task)
     is_increment = wanted == _INCREMENTAL
-    base = catalogue.backups.base(entity.guid, destination.guid) if is_increment else None
+    base = catalogue.bases.find(entity.guid, destination.guid) if is_increment else None
     return ExportOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
@@ -226,10 +226,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if report.type != task.backup_type:
         ledger.backups.type_changed(task, report.type, [])
     ledger.backups.exported(backup, report.type, report.snapshotTime, report.size, report.read)
-    ledger.backups.described(backup, msgspec.to_builtins(report.files), report.definition)
+    files = msgspec.to_builtins(report.files)
+    ledger.backups.described(backup, files, report.definition, report.consistency)
     other = [other_type(asked, report.type)] if report.type != asked else []
     ledger.backups.warned(backup, [*other, *report.warnings])
-    ledger.backups.consistent(backup, report.consistency)
 
 
 Request = ExportRequest  # the name in scripts that were written for the first release

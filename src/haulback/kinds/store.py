@@ -25,7 +25,7 @@ _REPORT = (
 
 def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
-    base = catalogue.backups.base(entity.guid, task.ref("backupDestination") or "")
+    base = catalogue.bases.find(entity.guid, task.ref("backupDestination") or "")
     return StoreOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,

@@ -11,6 +11,7 @@ from haulback.contract.mount import MountOrder
 from haulback.drivers.capabilities import InstantRestore
 from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import HaulbackError, NotFound
+from haulback.logs import members
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_machines import open_hypervisor
@@ -34,11 +35,11 @@ class MountSync(Thread):
             try:
                 self.look()
             except HaulbackError as error:
-                log.debug("shares: %s", error.message)
+                log.debug("mounts cannot be compared with the server: %s", error.message)
             except Exception:
                 if self._over.is_set():
                     return  # the connection was closed during the call
-                log.exception("shares")
+                log.exception("mounts cannot be compared with the server")
             self._over.wait(_EVERY)
 
     def stop(self) -> None:
@@ -54,7 +55,7 @@ class MountSync(Thread):
         if held := {guid: shares.beginning(guid) for guid in shares.all()}:
             for guid in held.keys() - set(self._link.needed(list(held))):
                 if shares.end_unchanged(guid, held[guid]):
-                    log.info("mount %s is no longer needed", guid)
+                    log.info("mount is no longer needed", extra=members(mount=guid))
         wanted = self._link.shares()
         for guid in shares.ended_with_damage():
             self._tell_damage(guid)
@@ -98,7 +99,7 @@ class MountSync(Thread):
         guid = order.mount
         wanted = share_order(sharing_of(order), lambda record: access_to(record, self._link))
         self._home.shares.begin(wanted)
-        log.info("mount %s restarted", guid)
+        log.info("mount restarted", extra=members(mount=guid))
         if guid not in self._link.needed([guid]):
             self._home.shares.end(guid)  # the backup was unmounted meanwhile
             raise NotFound(guid)
@@ -110,4 +111,4 @@ def _resume(machines: MachineSource, socket: Path) -> None:
     """
     if isinstance(machines, InstantRestore):
         for name in machines.go_on(socket):
-            log.info("machine %s resumed", name)
+            log.info("machine resumed", extra=members(machine=name))

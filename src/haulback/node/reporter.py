@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 
 from haulback.errors import Conflict, HaulbackError, NotFound, Unauthenticated
+from haulback.logs import members
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import RunningTask
@@ -53,9 +54,9 @@ class Reporter(Thread):
         except Unauthenticated:
             self._fence()
         except HaulbackError as error:
-            log.warning("report: %s", error.message)
+            log.warning("a report to the server failed", extra=members(reason=error.message))
         except Exception:
-            log.exception("report")
+            log.exception("a report to the server failed")
 
     def _report(self, work: RunningTask) -> None:
         try:

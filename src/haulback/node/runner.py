@@ -57,6 +57,7 @@ class Runner:
         # request and no work runs while it is held
         self._lock = Lock()
         self._over = ""  # the reason why this process ends
+        self._is_cut_off = False  # the last call for tasks had no answer
 
     def run(self) -> None:
         self._open()
@@ -107,27 +108,45 @@ class Runner:
 
     def _open(self) -> None:
         try:
-            retry(self._link.open, Backoff(_AGAIN), _is_away, self._stop.wait)
+            retry(self._link.open, Backoff(_AGAIN), self._is_away, self._stop.wait)
         except Unavailable:
             return  # the node stops
         self._home.journal.clear()
+        self._is_cut_off = False
         log.info("connected to the server", extra=members(server=self._link.url))
 
     def _round(self) -> None:
         try:
             offers = self._link.offers()
+            self._found_again()
             taken = [offer for offer in offers if self._take(offer)]
         except (Fenced, Unauthenticated) as error:
             self._over = error.message if isinstance(error, Fenced) else _OVER
             self._stop.set()
             return
-        except Exception as error:  # noqa: BLE001 - the next round follows
-            if not self._stop.is_set():  # the stop closes the connection during the request
-                _again(error)
+        except Exception as error:
+            # the stop closes the connection during the request
+            if not self._stop.is_set() and not self._is_away(error):
+                log.exception("queued tasks cannot be fetched; trying again")
             self._stop.wait(_AGAIN)
             return
         if offers and not taken:
             self._stop.wait(_AGAIN)
+
+    def _is_away(self, error: Exception) -> bool:
+        """Whether the server does not answer; only the first of several such errors is logged."""
+        if not isinstance(error, Unavailable):
+            return False
+        if not self._is_cut_off:
+            log.warning("%s; trying again", error.message)
+        self._is_cut_off = True
+        return True
+
+    def _found_again(self) -> None:
+        """Log that the server answers again after calls that it did not answer."""
+        if self._is_cut_off:
+            log.info("reconnected to the server", extra=members(server=self._link.url))
+        self._is_cut_off = False
 
     def _take(self, offer: Offer) -> bool:
         kind = self._kinds.get(offer.type["name"])
@@ -179,18 +198,18 @@ class Runner:
             return  # the node is stopping, or another attempt owns the task
         except (HaulbackError, msgspec.ValidationError) as error:
             why = reason(error)
-            log.warning("task %s has no order: %s", guid, why)
+            log.warning("task has no order", extra=members(task=guid, reason=why))
             patiently(lambda: self._link.refuse(guid, why), self._stop)
             return
         try:
             work = RunningTask(guid, number, order, self._services)
         except Exception as error:  # noqa: BLE001 - the server gets a report
-            _warn("task cannot begin", guid, error, type=kind.type)
+            _warn("task cannot begin", guid, error, type=kind.type, attempt=number)
             self._tell(f"{guid}-{number}", "FAILED", reason(error))
             return
         with self._lock:
             self._running[guid] = work
-        log.info("task begins", extra=members(task=guid, type=kind.type, attempt=number))
+        log.info("task begins", extra=_about(work, kind))
         work.log(_begin(number))
         if self._stop.is_set():
             work.progress.fence()  # `stop` came before the attempt was fenced
@@ -206,13 +225,13 @@ class Runner:
             results = {**_results(work, kind), **work.progress.summary()}
             results = {**work.damage(kind.type), **work.repositories.owner(), **results}
         except Cancelled:
-            log.info("task cancelled", extra=members(task=work.guid, type=kind.type))
+            log.info("task cancelled", extra=_about(work, kind))
             work.log("the task stopped at a point where nothing is half done")
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
         except Exception as error:  # noqa: BLE001 - the server gets a report
-            _warn("task failed", work.guid, error, type=kind.type)
+            _warn("task failed", work.guid, error, type=kind.type, attempt=work.number)
             for cause in _causes(error):
                 work.log(f"caused by {cause}")
             self._say_why(work, error, kind)
@@ -234,7 +253,7 @@ class Runner:
         try:
             retry(call, backoff, _is_unavailable, self._stop.wait)
         except HaulbackError as error:
-            log.warning("task %s: tidying up: %s", work.guid, error.message)
+            _warn_of(work, "leftovers of a task stay until a later clean-up", error)
 
     def _write_down(self, work: RunningTask, results: Results) -> None:
         """Write results to the journal; a failed write is only logged.
@@ -244,13 +263,13 @@ class Runner:
         try:
             self._home.journal.write(work.attempt, results)
         except (OSError, HaulbackError) as error:
-            log.warning("task %s: the journal cannot be written: %s", work.guid, error)
+            _warn_of(work, "the journal cannot be written", error)
 
     def _give_up(self, work: RunningTask, state: str | None = None, why: str = "") -> None:
         """Clean up, then report the end, so that a reader of the final state finds no leftovers."""
         self._home.discard(work.attempt)
         if state is None:
-            log.warning("task %s: this attempt is over", work.guid)
+            log.warning("the server ended an attempt", extra=_about(work))
         else:
             self._say(work)
             self._tell(work.attempt, state, why)
@@ -271,7 +290,7 @@ class Runner:
                 return  # a defect of the server: the lease decides, and the journal entry stays
             self._give_up(work, "FAILED", error.message)
         else:
-            log.info("task finished", extra=members(task=work.guid, type=kind.type))
+            log.info("task finished", extra=_about(work, kind))
             self._tidy(work, kind)
         self._home.journal.remove(work.attempt)
 
@@ -281,12 +300,12 @@ class Runner:
         The reason is a lost lease, or a repeated FINISHED whose first call had arrived; only the
         server knows the reason.
         """
-        log.warning("task %s: this attempt is over", work.guid)
+        log.warning("the server ended an attempt", extra=_about(work))
         try:
             if work.attempt not in work.server.needed():
                 self._home.discard(work.attempt)
         except HaulbackError as error:
-            log.warning("task %s: %s; left to a later clean-up", work.guid, error.message)
+            _warn_of(work, "files of an attempt stay until a later clean-up", error)
 
     def _tidy(self, work: RunningTask, kind: TaskWork) -> None:
         if not kind.stages:
@@ -300,7 +319,7 @@ class Runner:
             if lines:
                 self._link.log(work.attempt, lines)
         except HaulbackError as error:
-            log.warning("task %s: log: %s", work.guid, error.message)
+            _warn_of(work, "the last lines of a task's log are lost", error)
 
     def _say_why(self, work: RunningTask, error: Exception, kind: TaskWork) -> None:
         """Report the error code, by which the server decides about a retry, and the damage that was
@@ -316,7 +335,7 @@ class Runner:
         try:
             self._link.results(work.attempt, result)
         except HaulbackError as other:
-            log.warning("task %s: %s", work.guid, other.message)
+            _warn_of(work, "the report of a failed task is lost", other)
 
     def _tell(self, attempt: str, state: str, info: str) -> None:
         """Report a failed or cancelled end until the server answers, or the lease runs out."""
@@ -332,25 +351,12 @@ class Runner:
             )
         except HaulbackError as error:
             if not self._stop.is_set():
-                log.warning("%s: %s: %s", attempt, state, error.message)
-
-
-def _again(error: Exception) -> None:
-    """Log an error of a request for tasks that is repeated."""
-    if isinstance(error, Unavailable):
-        log.warning("%s; trying again", error.message)
-    else:
-        log.error("queued tasks cannot be fetched; trying again", exc_info=error)
+                task, _, number = attempt.rpartition("-")
+                about = members(task=task, attempt=number, state=state, reason=error.message)
+                log.warning("the server refused the end of a task", extra=about)
 
 
 def _is_unavailable(error: Exception) -> bool:
-    return isinstance(error, Unavailable)
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether the server does not answer; logs the error."""
-    if isinstance(error, Unavailable):
-        log.warning("%s; trying again", error.message)
     return isinstance(error, Unavailable)
 
 
@@ -366,7 +372,16 @@ def _results(work: RunningTask, kind: TaskWork) -> Results:
         raise RuntimeError(f"a library failed: {panic}; see the node's log") from panic
 
 
-def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
+def _about(work: RunningTask, kind: TaskWork | None = None, **more: str) -> dict[str, object]:
+    """The members of a log line about an attempt."""
+    return members(task=work.guid, type=kind and kind.type, attempt=work.number, **more)
+
+
+def _warn_of(work: RunningTask, event: str, error: Exception) -> None:
+    log.warning(event, extra=_about(work, reason=reason(error)))
+
+
+def _warn(event: str, guid: str, error: Exception, **more: str | int) -> None:
     """Log a line for a foreseen error, and the traceback for a defect."""
     is_foreseen = isinstance(error, HaulbackError | OSError)
     about = members(task=guid, **more, reason=reason(error))

@@ -30,7 +30,8 @@ class RunningTask:
 
     def __init__(self, guid: str, number: int, order: Any, node: NodeServices) -> None:
         link, home = node.link, node.home
-        self.guid, self.attempt, self.order = guid, f"{guid}-{number}", order
+        self.guid, self.number, self.attempt = guid, number, f"{guid}-{number}"
+        self.order = order
         self.disk = home.disk
         self.progress = TaskProgress(self.attempt, link)
         self.machines = TaskMachines(node.locks, self._own_server, self.log)

@@ -73,10 +73,10 @@ def _check_identity(repository: Repository) -> None:
         )
 
 
-def _cut(found: Iterable[FoundBackup]) -> Iterator[list[FoundBackup]]:
+def _cut(backups: Iterable[FoundBackup]) -> Iterator[list[FoundBackup]]:
     page: list[FoundBackup] = []
     size = 0
-    for item in found:
+    for item in backups:
         length = sum(len(str(value)) for value in item.definition.values())
         if page and (len(page) >= FOUND or size + length > _PAGE_BYTES):
             yield page

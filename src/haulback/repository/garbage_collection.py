@@ -25,7 +25,8 @@ from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import record_findings
 from haulback.repository.deletion_check import unproved
 from haulback.repository.index import Index
-from haulback.repository.index_arrays import Array, inside
+from haulback.repository.index_arrays import Array
+from haulback.repository.index_lookup import inside
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.merge import MergePlan, merge

@@ -46,7 +46,7 @@ class Index:
         self.is_damaged = self.is_damaged or bool(damaged.any())
         hidden = damaged
         if self.without:
-            from haulback.repository.index_arrays import inside
+            from haulback.repository.index_lookup import inside
 
             hidden = damaged | inside(segment, self.without)
         if hidden.any():
@@ -65,7 +65,7 @@ class Index:
     def find(self, chunks: Sequence[bytes]) -> list[bytes | None]:
         """The group of each chunk, None for a chunk that is not stored.  Ask in batches."""
         if len(self) >= _ARRAYS_FROM:
-            from haulback.repository.index_arrays import find
+            from haulback.repository.index_lookup import find
 
             return find(self.segments, self._hidden, chunks)
         result: list[bytes | None] = [None] * len(chunks)
@@ -118,7 +118,7 @@ class Index:
     def _matches(self, chunks: Sequence[bytes]) -> Iterator[tuple[Segment, list[int], list[int]]]:
         """(index file, which of the chunks it holds, their group rows); each chunk at most once."""
         if len(self) >= _ARRAYS_FROM:
-            from haulback.repository.index_arrays import matches
+            from haulback.repository.index_lookup import matches
 
             return matches(self.segments, self._hidden, chunks)
         return self._matches_in_turn(chunks)

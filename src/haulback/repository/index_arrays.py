@@ -1,17 +1,17 @@
 """The columns of an index file as arrays, for work on many chunks or groups at once.
 
-Only this module, and work on a whole index (merges, clean-ups, repairs), imports numpy: its import
-takes 0.1 s, as long as a small increment.
+Only this module, look-ups of many chunks (`index_lookup`), and work on a whole index (merges,
+clean-ups, repairs) import numpy: its import takes 0.1 s, as long as a small increment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from haulback.repository.segment import FORMATS, Columns, Segment
+from haulback.repository.index_columns import FORMATS, Columns
 
 # 16 of a chunk id's 20 bytes are enough to recognise it: among 2**24 chunks a false match has a
 # probability of 2**-80, and a reader compares the whole id with the group it fetched.
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 
 class ArrayColumns(NamedTuple):
-    """The columns of an index file (`segment.Columns`) as arrays of the same names."""
+    """The columns of an index file (`index_columns.Columns`) as arrays of the same names."""
 
     heads: Array
     rests: Array
@@ -46,9 +46,9 @@ def as_bytes(column: Array) -> memoryview:
     return np.ascontiguousarray(column).view(np.uint8).data
 
 
-def arrays(segment: Segment) -> ArrayColumns:
+def arrays(raw: Columns) -> ArrayColumns:
     """The columns of an index file; nothing is copied."""
-    pairs = zip(segment.raw, _TYPES, strict=True)
+    pairs = zip(raw, _TYPES, strict=True)
     return ArrayColumns(*(np.frombuffer(part, width) for part, width in pairs))
 
 
@@ -90,50 +90,3 @@ def group_ids(columns: ArrayColumns, rows: Array) -> list[bytes]:
     found["session"], found["counter"] = columns.sessions[rows], columns.counters[rows]
     raw, width = found.tobytes(), _GROUP.itemsize
     return [raw[i : i + width] for i in range(0, len(raw), width)]
-
-
-def matches(
-    segments: Sequence[Segment], hidden: Mapping[int, Array], chunks: Sequence[bytes]
-) -> Iterator[tuple[Segment, list[int], list[int]]]:
-    """(index file, which of the chunks it holds, their group rows); each chunk at most once.
-
-    `hidden` has masks over the groups that do not count, by the `id` of an index file.
-    """
-    for segment, which, owners in _matches(segments, hidden, chunks):
-        yield segment, which.tolist(), owners.tolist()
-
-
-def find(
-    segments: Sequence[Segment], hidden: Mapping[int, Array], chunks: Sequence[bytes]
-) -> list[bytes | None]:
-    """The group of each chunk, None for a chunk that no file holds; `hidden` as for `matches`."""
-    result: list[bytes | None] = [None] * len(chunks)
-    for segment, which, owners in _matches(segments, hidden, chunks):
-        for i, group in zip(which.tolist(), group_ids(segment.columns, owners), strict=True):
-            result[i] = group
-    return result
-
-
-def _matches(
-    segments: Sequence[Segment], hidden: Mapping[int, Array], chunks: Sequence[bytes]
-) -> Iterator[tuple[Segment, Array, Array]]:
-    heads, rests = halves(chunks)
-    # ascending, so that adjacent look-ups share the cache lines of the search
-    missing = np.argsort(heads)
-    heads, rests = heads[missing], rests[missing]
-    for segment in segments:
-        hits, at = rows_of(segment.columns, heads, rests)
-        owners = segment.columns.groups_of[at] if hits.any() else at
-        if id(segment) in hidden and hits.any():
-            hits &= ~hidden[id(segment)][owners]
-        if not hits.any():
-            continue
-        yield segment, missing[hits], owners[hits]
-        missing, heads, rests = missing[~hits], heads[~hits], rests[~hits]
-        if not len(missing):
-            break
-
-
-def inside(segment: Segment, packs: Container[bytes]) -> Array:
-    """A mask over the groups of an index file: True for groups in one of `packs`."""
-    return np.array([pack in packs for pack in segment.packs()], bool)[segment.columns.packs_of]

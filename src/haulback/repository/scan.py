@@ -16,7 +16,7 @@ from haulback.repository import manifest as manifests
 from haulback.repository.damage import RepositoryDamage
 from haulback.repository.dedup_check import place_again
 from haulback.repository.index import Index
-from haulback.repository.index_arrays import inside
+from haulback.repository.index_lookup import inside
 from haulback.repository.keys import Keys
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.merge import MergePlan, merge

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound
+from haulback.repository.index_columns import FORMATS, Columns
 from haulback.repository.keys import Keys
 from haulback.repository.pack import PACK_ID_BYTES, GroupEntry, GroupLocation
 from haulback.units import MIB
@@ -29,33 +30,13 @@ if TYPE_CHECKING:  # arrays are loaded on use
     from haulback.repository.index_arrays import ArrayColumns
 
 NAME_BYTES = 20
+_WIDTHS = (8, 8, 8, 4, 4, 4, 4, 4, PACK_ID_BYTES, NAME_BYTES)
 _MAGIC = b"HBINDX01"
 _FOOTER = struct.Struct("<QQQQ8s")
 _GROUP = struct.Struct(">QI")
 _CHUNK = struct.Struct(">QQ4x")  # the halves of a chunk id; see index_arrays.ID
 if sys.byteorder != "little":  # columns are mapped as they are stored
     raise ImportError("index files can be mapped on little-endian machines only")
-
-
-class Columns(NamedTuple):
-    """The columns of an index file, as stored.  Chunks ascend by head; groups by session,
-    counter.
-    """
-
-    heads: memoryview  # u8: bytes 0-7 of the chunk id, most significant first
-    rests: memoryview  # u8: bytes 8-15
-    sessions: memoryview  # u8: bytes 0-7 of the group id
-    groups_of: memoryview  # u4: a chunk's row in the group columns
-    counters: memoryview  # u4: bytes 8-11 of the group id
-    packs_of: memoryview  # u4: a group's row in packs
-    offsets: memoryview  # u4: length of the group's record in its pack, bytes
-    lengths: memoryview  # u4
-    packs: memoryview  # bytes: pack ids of 16 bytes
-    replaces: memoryview  # bytes: names of 20 bytes of the index files that were merged into this
-
-
-FORMATS: tuple[Literal["Q", "I", "B"], ...] = ("Q", "Q", "Q", "I", "I", "I", "I", "I", "B", "B")
-_WIDTHS = (8, 8, 8, 4, 4, 4, 4, 4, PACK_ID_BYTES, NAME_BYTES)
 
 
 class Segment:
@@ -74,7 +55,7 @@ class Segment:
         """The columns as arrays.  The first call of a process imports numpy."""
         from haulback.repository.index_arrays import arrays
 
-        return arrays(self)
+        return arrays(self.raw)
 
     @property
     def replaces(self) -> list[str]:

@@ -224,7 +224,7 @@ class Writer:
         self._keep_hints(found, refused)
         return {chunk: None if group in refused else group for chunk, group in found.items()}
 
-    def _keep_hints(self, found: dict[bytes, bytes | None], refused: set[bytes]) -> None:
+    def _keep_hints(self, stored: dict[bytes, bytes | None], refused: set[bytes]) -> None:
         """Let maps name the old, damaged group of a chunk that is stored again.
 
         The group in a map is only a hint, because the index finds each chunk without the group.
@@ -233,8 +233,8 @@ class Writer:
         """
         if len(self._hints) > _HINTS_IN_MEMORY:
             return
-        self._hints.update({c: g for c, g in found.items() if g is not None and g in refused})
-        self._hints.update(self._index.hints([c for c, group in found.items() if group is None]))
+        self._hints.update({c: g for c, g in stored.items() if g is not None and g in refused})
+        self._hints.update(self._index.hints([c for c, group in stored.items() if group is None]))
 
     def _append(self, chunk: bytes, data: memoryview, stream: _Stream) -> bytes:
         if stream.group and stream.group.size + len(data) > stream.group_bytes:

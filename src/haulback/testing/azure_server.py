@@ -13,7 +13,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from haulback.errors import Unavailable, Unsupported
+from haulback.testing.server_start import is_listening
 
 ACCOUNT = "haulbacktests"
 KEY = base64.b64encode(b"a key of the tests, which is no secret at all").decode()
@@ -63,18 +63,8 @@ class AzureServer:
                 env=_environment(),
                 start_new_session=True,
             )
-        self._wait(self._process)
-
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        end = time.monotonic() + _START_SECONDS
-        while time.monotonic() < end and process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 5).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise Unavailable("azurite does not start; see azurite.log")
+        if not is_listening(self.port, self._process, _START_SECONDS):
+            raise Unavailable("azurite does not start; see azurite.log")
 
     def kill(self) -> None:
         """Kill the server; its objects stay."""

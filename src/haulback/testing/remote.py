@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.remote.main import serve
 from haulback.drivers.remote.proxy import RemoteHypervisor
 from haulback.drivers.remote.rpc import PeerConnection
+from haulback.testing.server_start import is_listening
 
 _SSHD = """Port {port}
 ListenAddress 127.0.0.1
@@ -92,19 +92,7 @@ def reached(folder: Path) -> Iterator[Reached]:
     command = [str(sshd()), "-D", "-e", "-f", str(folder / "sshd_config")]
     with open(folder / "log", "wb") as log, subprocess.Popen(command, stderr=log) as server:
         try:
-            _wait(made.port, server)
+            assert is_listening(made.port, server, 30)
             yield made
         finally:
             server.terminate()
-
-
-def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 5).close()
-            return
-        except OSError:
-            assert time.monotonic() < end
-            assert server.poll() is None
-            time.sleep(0.02)

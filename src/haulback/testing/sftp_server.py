@@ -8,12 +8,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from haulback.errors import Unavailable, Unsupported
+from haulback.testing.server_start import is_listening
 
 _START_SECONDS = 30.0
 _CONFIG = """Port {port}
@@ -61,18 +61,9 @@ class SftpServer:
         with open(self.folder / "sshd.log", "ab") as log:
             command = [program, "-D", "-e", "-f", str(config)]
             self._process = subprocess.Popen(command, stderr=log, start_new_session=True)
-        self._wait(self._process)
-
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        end = time.monotonic() + _START_SECONDS
-        while time.monotonic() < end and process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 5).close()
-            except OSError:
-                time.sleep(0.02)
-            else:
-                return
-        raise Unavailable(f"sshd does not start: {(self.folder / 'sshd.log').read_text()[-500:]}")
+        if not is_listening(self.port, self._process, _START_SECONDS):
+            said = (self.folder / "sshd.log").read_text()[-500:]
+            raise Unavailable(f"sshd does not start: {said}")
 
     def kill(self) -> None:
         """Kill the server with all its connections."""

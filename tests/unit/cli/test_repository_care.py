@@ -172,23 +172,23 @@ def empty(root: Path) -> Path:
     return Path(mkdtemp(dir=root))
 
 
-@pytest.mark.parametrize("what", ["clean", "forget", "repair", "sweep"])
+@pytest.mark.parametrize("deletion", ["clean", "forget", "repair", "sweep"])
 def test_a_command_that_deletes_acts_for_the_owner_and_waits_like_the_owner(
-    made: Made, capsys: Out, what: str
+    made: Made, capsys: Out, deletion: str
 ):
     owners, now = made.repository.owners, time.time_ns() // 1_000_000
     owners.claim(1, OwnerRecord("guid-of-old", "old", now))
-    run_command(made, what)
+    run_command(made, deletion)
     assert "the server old owns the repository (owner record 1)" in capsys.readouterr().out
     made.spoil("index")
     owners.claim(2, OwnerRecord("guid-of-new", "new", now))
     before = names(made)
-    if what == "repair":
-        run_command(made, what)
+    if deletion == "repair":
+        run_command(made, deletion)
         assert "stays in place: nothing is deleted for another 24 hours" in capsys.readouterr().out
     else:
         with pytest.raises(Conflict, match="nothing is deleted for another 24 hours"):
-            run_command(made, what)
+            run_command(made, deletion)
     assert before <= names(made)
 
 
@@ -197,13 +197,13 @@ def names(made: Made) -> set[Path]:
     return {file for file in made.folder.rglob("*/*") if file.is_file()}
 
 
-def run_command(made: Made, what: str) -> None:
+def run_command(made: Made, deletion: str) -> None:
     key = made.key
-    if what == "forget":
+    if deletion == "forget":
         command.forget(made.folder, made.backups[0].backup, key_file=key, consent=YES)
-    elif what == "repair":
+    elif deletion == "repair":
         care.repair_command(made.folder, apply=True, key_file=key, consent=YES)
-    elif what == "clean":
+    elif deletion == "clean":
         care.clean(made.folder, key_file=key, consent=YES)
     else:
         care.sweep(made.folder, key_file=key)

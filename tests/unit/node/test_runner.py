@@ -190,6 +190,47 @@ def test_an_unexpected_answer_does_not_end_the_asking(home: StateDir):
     assert told(server, home, lambda work: {}) == ["FINISHED"]
 
 
+def test_the_log_tells_once_that_the_server_is_away_and_once_that_it_is_back(
+    home: StateDir, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, logger=runners.__name__)
+    server = Server()
+    server.errors = {
+        "open": [Unavailable("no route")] * 3,
+        "offers": [Unavailable("refused")] * 3,
+    }
+    assert told(server, home, lambda work: {}) == ["FINISHED"]
+    lines = [record.getMessage() for record in caplog.records if record.name == runners.__name__]
+    assert lines[:4] == [
+        "no route; trying again",
+        "connected to the server",
+        "refused; trying again",
+        "reconnected to the server",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [(None, "task finished"), (Cancelled("x"), "task cancelled"), (Conflict("x"), "task failed")],
+)
+def test_each_line_of_the_log_about_a_task_names_the_task_and_its_attempt(
+    home: StateDir, caplog: pytest.LogCaptureFixture, error: Exception | None, event: str
+):
+    caplog.set_level(logging.INFO, logger=runners.__name__)
+
+    def run(work: RunningTask) -> dict[str, Any]:
+        if error:
+            raise error
+        return {}
+
+    server = Server()
+    told(server, home, run)
+    about = {"task": server.guid, "type": "TEST", "attempt": 1}
+    members = {record.getMessage(): getattr(record, "members", {}) for record in caplog.records}
+    for line in ("task begins", event):
+        assert {key: members[line][key] for key in about} == about
+
+
 def test_a_server_that_is_away_or_stumbles_is_asked_again(home: StateDir):
     server = Server()
     server.errors = {

@@ -174,12 +174,12 @@ def test_a_backup_under_lock_stays_when_an_order_names_it(vault: Vault):
     assert restored(vault.opened(), made, vault.pool) == bytes(disk.data)
 
 
-@pytest.mark.parametrize("what", ["packs", "manifests", "haulback.json", "haulback.copy.json"])
-def test_a_delete_marker_is_damage_that_verify_names_and_repair_takes_away(vault: Vault, what: str):
+@pytest.mark.parametrize("kind", ["packs", "manifests", "haulback.json", "haulback.copy.json"])
+def test_a_delete_marker_is_damage_that_verify_names_and_repair_takes_away(vault: Vault, kind: str):
     disk = MemoryDisk(noise(1 << 20))
     made = vault.store(disk)
     names = {"packs": min(vault.packs()), "manifests": manifest_name(made.backup)}
-    name = names.get(what, what)
+    name = names.get(kind, kind)
     s3.administrator().delete_object(Bucket=vault.bucket, Key=name)
     resources = Resources(vault.pool, DurableFiles())
     report = verify(vault.opened(), Depth.OBJECTS, resources)

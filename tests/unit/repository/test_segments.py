@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound
-from haulback.repository.index_arrays import as_bytes, group_ids, matches
+from haulback.repository.index_arrays import as_bytes, group_ids
+from haulback.repository.index_lookup import matches
 from haulback.repository.keys import Keys
 from haulback.repository.pack import GroupEntry, GroupLocation
 from haulback.repository.segment import Segment, footer, write

@@ -11,7 +11,7 @@ from haulback.contract.nodes import PROTOCOL, Enrolled, FinishedWork
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
-from haulback.inventory.records import Entity
+from haulback.inventory.records import Backup, Entity, Mount
 from haulback.inventory.repository_revision import REVISION
 from haulback.kinds.registry import KINDS
 from haulback.server.caller import Account, Caller, Node, Process, person
@@ -19,7 +19,7 @@ from haulback.server.key_vault import KeyVault
 from haulback.server.services import node_tasks
 from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
-from haulback.server.store import managers, nodes, rows, tables, tasks
+from haulback.server.store import managers, mount_tables, nodes, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
@@ -128,6 +128,22 @@ class House:
         self.take(node, export)
         self.finish(node, export, **EXPORTED)
         return self.follower(export)
+
+    def mounted(self, backup: Backup, node: str, unmount_at: int | None = None) -> str:
+        """The guid of a mount of a backup on a node."""
+        mount = Mount(
+            guid=_guid(),
+            backup=backup.guid,
+            entity=backup.entity,
+            entity_name=backup.entity_name,
+            node=node,
+            mode="FILE",
+            state="MOUNTED",
+            unmount_at=unmount_at,
+        )
+        with self.app.store.write() as sql:
+            rows.add(sql, mount_tables.mounted_backup, mount)
+        return mount.guid
 
     def refuses(self, kind: type[HaulbackError], call: object, *arguments: object) -> str:
         with pytest.raises(kind) as caught:

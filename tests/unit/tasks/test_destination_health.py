@@ -8,7 +8,7 @@ import pytest
 
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
-from haulback.tasks.destination_health import answers, away
+from haulback.tasks.destination_health import answers, away, away_source, source_of
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -60,3 +60,25 @@ def test_a_finished_restore_credits_the_destination_that_was_read(kind: str):
     assert answers(task(kind, readFrom={}), State.FINISHED) is None
     with pytest.raises(Malformed):
         answers(task(kind, readFrom={"destination": 5}), State.FINISHED)
+
+
+def copy_task(source: object, **results: Any) -> Task:
+    return Task(type="COPY", lane="copy", params={"source": source}, results=results)
+
+
+def test_a_failed_copy_misses_the_destination_that_it_reads_if_its_node_names_that_one():
+    away_there = copy_task("s-guid", failure="unavailable", awayDestination="s-guid")
+    assert source_of(away_there) == "s-guid"
+    assert away_source(away_there, State.FAILED) == "s-guid"
+    assert away_source(away_there, State.CANCELLED) is None
+    elsewhere = copy_task("s-guid", failure="unavailable", awayDestination="other")
+    assert away_source(elsewhere, State.FAILED) is None
+    damaged = copy_task("s-guid", failure="damaged", awayDestination="s-guid")
+    assert away_source(damaged, State.FAILED) is None
+
+
+def test_only_a_copy_reads_from_another_destination():
+    other = Task(type="STORE", lane="store", params={"source": "s-guid"})
+    assert source_of(other) is None
+    assert source_of(copy_task(None)) is None
+    assert source_of(copy_task(5)) is None

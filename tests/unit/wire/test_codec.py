@@ -67,6 +67,11 @@ def refused(value: Any, kind: Any, field: str = "f") -> Malformed:
     return told.value
 
 
+def test_a_reference_without_a_field_is_called_a_value():
+    told = refused({"name": "new"}, Ref, "")
+    assert told.message.startswith('value: {"name":"new"} has no guid; add the record')
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "message"),
     [

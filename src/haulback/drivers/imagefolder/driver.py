@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -30,6 +29,7 @@ from haulback.drivers.images import image_reader, internal_snapshots, qemu
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.image_writer import free_name
 from haulback.drivers.images.internal_snapshots import RevertNote
+from haulback.drivers.images.notes import is_carried_out
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
 from haulback.errors import (
@@ -42,7 +42,6 @@ from haulback.errors import (
 from haulback.hypervisor_types import IMAGE_FOLDER
 from haulback.system_errors import denied, user
 
-log = logging.getLogger(__name__)
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # .haulback-ATTEMPT: a machine under construction; .old.NAME: the replaced machine NAME, set aside;
 # .gone.NAME: a machine that is being removed.
@@ -189,16 +188,7 @@ class ImageFolder:
         if not _BACK.fullmatch(path.name):
             self._undo(path)
             return True
-        try:
-            self._undo_revert(path)
-        except HaulbackError as error:
-            log.warning(
-                "%s could not be removed now and is left to the next clean-up: %s",
-                path,
-                error.message,
-            )
-            return False
-        return True
+        return is_carried_out(self._undo_revert, path)
 
     def _undo_revert(self, note: Path) -> None:
         wanted = msgspec.json.decode(read_regular(note, LARGEST), type=RevertNote)

@@ -10,12 +10,11 @@ from typing import Self
 
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.imagefolder.definition import FILE, encode, image_names
-from haulback.drivers.images import qemu
-from haulback.drivers.images.image_writer import FORMATS, ImageSink, close_images, new_image
+from haulback.drivers.images.image_writer import ImageSink, check_disks, close_images, new_image
 from haulback.drivers.sink import Sink
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
-from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
+from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.texts import is_printable
 from haulback.wire import JsonObject
 
@@ -120,13 +119,5 @@ def check_wanted(wanted: Machine) -> None:
     """Check the description of a new machine. Raises Malformed or Unsupported."""
     if not is_printable(wanted.name, 240):
         raise Malformed("a machine's name is 1 to 240 printable characters")
-    if len({disk.name for disk in wanted.disks}) != len(wanted.disks):
-        raise Malformed("each disk of a machine needs a name of its own")
-    for disk in wanted.disks:
-        if not disk.name or disk.size < 0:
-            raise Malformed(f"disk {disk.name!r} needs a name and a size")
-        if disk.format not in FORMATS:
-            raise Unsupported(f"disk {disk.name!r}: {disk.format!r} is not one of {FORMATS}")
-        if disk.format == "qcow2":
-            qemu.require()
+    check_disks(wanted.disks)
     encode(wanted.definition)

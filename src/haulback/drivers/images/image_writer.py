@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 from haulback.drivers.hypervisor import MachineDisk
 from haulback.drivers.images import qemu
 from haulback.drivers.sink import RawFile, Sink
+from haulback.errors import Malformed, Unsupported
 
 FORMATS = ("raw", "qcow2")
 _READ_ONLY = ("qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", "parallels", "cloop", "bochs", "dmg")
@@ -21,6 +22,19 @@ def restored_format(original: str) -> str:
     that format.
     """
     return "qcow2" if original in _READ_ONLY else original
+
+
+def check_disks(disks: Sequence[MachineDisk]) -> None:
+    """Check the disks of a new machine.  Raises Malformed, or Unsupported for a format."""
+    if len({disk.name for disk in disks}) != len(disks):
+        raise Malformed("each disk of a machine needs a name of its own")
+    for disk in disks:
+        if not disk.name or disk.size < 0:
+            raise Malformed(f"disk {disk.name!r} needs a name and a size")
+        if disk.format not in FORMATS:
+            raise Unsupported(f"disk {disk.name!r}: {disk.format!r} is not one of {FORMATS}")
+    if any(disk.format == "qcow2" for disk in disks):
+        qemu.require()
 
 
 class ImageSink(Sink, Protocol):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -16,16 +15,16 @@ import msgspec
 
 from haulback.drivers.images import internal_snapshots
 from haulback.drivers.images.internal_snapshots import RevertNote
+from haulback.drivers.images.notes import is_carried_out
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import firmware, machine_builder
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.libvirt.volumes import folders, located, opened
 from haulback.durable_files import DurableFiles as Files
-from haulback.errors import HaulbackError, NotFound
+from haulback.errors import NotFound
 from haulback.libvirt_xml import parse
 
-log = logging.getLogger(__name__)
 _ATTEMPT = r"(?P<attempt>[A-Za-z0-9_-]{1,64})"
 _IMAGE_FOLDER = re.compile(rf".+\.haulback-{_ATTEMPT}")
 WORKING = re.compile(rf"haulback-{_ATTEMPT}")
@@ -151,19 +150,6 @@ class Leftovers:
                 domain.start(paused=wanted.paused)
         note.unlink()
 
-    def _done(self, step: Callable[[Path], None], note: Path) -> bool:
-        """Carry out a note; returns False if that is not possible yet and the note stays."""
-        try:
-            step(note)
-        except HaulbackError as error:
-            log.warning(
-                "%s could not be removed now and is left to the next clean-up: %s",
-                note,
-                error.message,
-            )
-            return False
-        return True
-
     def used(self) -> set[Path]:
         """Paths of all images that any machine refers to.
 
@@ -186,9 +172,9 @@ class Leftovers:
         ended = self._copies(alive) + self._jobs(alive)
         work_folders = [self._work / name for name in _dead(self._work, WORKING, alive)]
         notes = [self._storage / name for name in _dead(self._storage, _BACK, alive)]
-        back = [note for note in notes if self._done(self.undo, note)]
+        back = [note for note in notes if is_carried_out(self.undo, note)]
         for name in _dead(self._storage, _STARTS, alive):
-            self._done(self.let_start, self._storage / name)
+            is_carried_out(self.let_start, self._storage / name)
         for name in _dead(self._storage, _GONE, alive):
             self.carry_out(self._storage / name)
         swept = work_folders + self._halves(alive)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -24,6 +23,7 @@ from haulback.drivers.hypervisor import (
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.image_reader import PREFIX, FolderSnapshot, checkpoints, drop
+from haulback.drivers.images.notes import is_carried_out
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import (
     firmware,
@@ -68,7 +68,6 @@ from haulback.ids import new_guid
 from haulback.libvirt_xml import XML, parse
 from haulback.retry import Backoff, retry
 
-log = logging.getLogger(__name__)
 _PATIENCE = Backoff(0.5, seconds=60.0)  # attempts to undo a revert
 WORK = Path("/var/tmp")  # folder for sockets and scratch files, which QEMU can write to
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -243,14 +242,10 @@ class LibvirtHost:
             if note.exists():
                 Leftovers(Host(self.uri), self.storage, self.work, self._files).undo(note)
 
-        try:
+        def patiently(_: Path) -> None:
             retry(undo, _PATIENCE, lambda error: isinstance(error, HaulbackError))
-        except HaulbackError as error:
-            log.error(
-                "%s could not be removed now and is left to the next clean-up: %s",
-                note,
-                error.message,
-            )
+
+        is_carried_out(patiently, note)
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
         return internal_snapshots.remove(self._host, self._host.domain(uuid), names)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
-from haulback.drivers.images import overlay, qemu
-from haulback.drivers.images.image_writer import FORMATS, ImageSink, close_images, new_image
+from haulback.drivers.images import overlay
+from haulback.drivers.images.image_writer import ImageSink, check_disks, close_images, new_image
 from haulback.drivers.libvirt import firmware
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.volumes import folders
 from haulback.drivers.sink import Sink
 from haulback.durable_files import translate
-from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, SourceChanged, Unsupported
+from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, SourceChanged
 from haulback.texts import is_printable
 
 
@@ -188,15 +188,7 @@ def check_wanted(wanted: Machine) -> None:
     name = wanted.name
     if not is_printable(name) or "/" in name:
         raise Malformed("a machine's name is 1 to 200 printable characters without a slash")
-    if len({disk.name for disk in wanted.disks}) != len(wanted.disks):
-        raise Malformed("each disk of a machine needs a name of its own")
-    for disk in wanted.disks:
-        if not disk.name or disk.size < 0:
-            raise Malformed(f"disk {disk.name!r} needs a name and a size")
-        if disk.format not in FORMATS:
-            raise Unsupported(f"disk {disk.name!r}: {disk.format!r} is not one of {FORMATS}")
-    if any(disk.format == "qcow2" for disk in wanted.disks):
-        qemu.require()
+    check_disks(wanted.disks)
 
 
 def replaced(domains: list[Domain], wanted: Machine) -> Domain | None:

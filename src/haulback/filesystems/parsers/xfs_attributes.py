@@ -34,10 +34,10 @@ class AttributeBlocks(NamedTuple):
     version_5: bool
 
 
-def collect(into: AttributeCollector, found: Iterator[XfsAttribute]) -> None:
+def collect(into: AttributeCollector, attributes: Iterator[XfsAttribute]) -> None:
     """Collect attributes under their names in Linux."""
     try:
-        for item in found:
+        for item in attributes:
             if item.flags & (_PARENT | _INCOMPLETE):
                 continue
             if item.flags & _ROOT and item.name in _LISTS:

@@ -10,7 +10,7 @@ from haulback.inventory.records import Backup, Entity
 
 def why_no_base(entity: Entity, to: BackupDestination, catalogue: Catalogue) -> str:
     """The reason in words, for a machine without a base on a destination."""
-    if why := catalogue.backups.lost_base(entity.guid, to.guid):
+    if why := catalogue.bases.why_lost(entity.guid, to.guid):
         return why
     stored = catalogue.backups.of_entity(entity.guid, "SUCCESS")
     here = [backup for backup in stored if backup.destination == to.guid]

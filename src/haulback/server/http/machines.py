@@ -200,8 +200,8 @@ _GONE = "The base of the next increment is gone"
 def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     if not known.backups.of_entity(one.guid, "SUCCESS"):
         return [Reason("MISSING_FULL_BACKUP", "There is no backup that an increment can build on")]
-    if not known.backups.bases(one.guid):
-        why = known.backups.lost_base(one.guid)
+    if not known.bases.of_entity(one.guid):
+        why = known.bases.why_lost(one.guid)
         text = f"The base of the next increment was given up: {why}" if why else _GONE
         return [Reason("MISSING_BASE", text)]
     return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -47,6 +48,7 @@ from haulback.server.services import backups, mounts
 from haulback.server.services.mounts import MountReading
 from haulback.wire import JsonObject, Named, label
 
+_Answer = TypeVar("_Answer")
 _PAGE = 1000  # rows of a page, unless the request asks for more
 _RIGHTS = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHERS")
            for what in ("READ", "WRITE", "EXECUTE")]  # fmt: skip
@@ -235,21 +237,9 @@ def listing(call: ApiRequest) -> Reply:
     downloads open a file.  `X-Incomplete` is the reason why a damaged folder lists only a part of
     its entries.
     """
-    wanted: PathRequest = call.read(PathRequest)
-    mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
-    asked = {
-        "type": "listing",
-        "mount": mount.guid,
-        "volume": shown.volume.name,
-        "path": wanted.path or "/",
-        "after": query_params.one(call, "after") or "",
-        "most": max(1, query_params.number(call, "size", 10_000) or _PAGE),
-    }
-    said = b"".join(call.app.node_requests.request(mount.node, asked))
-    try:
-        decoded = msgspec.json.decode(said, type=_Listing)
-    except msgspec.MsgspecError:
-        raise Unavailable("the node sent a malformed response; update the node") from None
+    after = query_params.one(call, "after") or ""
+    most = max(1, query_params.number(call, "size", 10_000) or _PAGE)
+    decoded = _asked(call, {"type": "listing", "after": after, "most": most}, _Listing)
     rows = [_row(entry) for entry in decoded.entries]
     more = {"X-Next-Name": quote(decoded.next or rows[-1].name)} if decoded.more and rows else {}
     if decoded.reason:
@@ -276,19 +266,7 @@ def details(call: ApiRequest) -> FileDetails:
     The answer is definite: the contents can be read, or the reason names a damaged part of the
     repository or of the file system, encryption, or an unsupported format.
     """
-    wanted: PathRequest = call.read(PathRequest)
-    mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
-    asked = {
-        "type": "details",
-        "mount": mount.guid,
-        "volume": shown.volume.name,
-        "path": wanted.path or "/",
-    }
-    said = b"".join(call.app.node_requests.request(mount.node, asked))
-    try:
-        return _details(msgspec.json.decode(said, type=_Details))
-    except msgspec.MsgspecError:
-        raise Unavailable("the node sent a malformed response") from None
+    return _details(_asked(call, {"type": "details"}, _Details))
 
 
 @router(
@@ -459,6 +437,18 @@ def _file_system(guid: str, volume: BackupVolume) -> BackupFileSystem:
         reason=volume.reason or None,
         features=volume.features,
     )
+
+
+def _asked(call: ApiRequest, query: JsonObject, form: type[_Answer]) -> _Answer:
+    """The node's answer to a query about a path of a mounted file system."""
+    wanted: PathRequest = call.read(PathRequest)
+    mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
+    of = {"mount": mount.guid, "volume": shown.volume.name, "path": wanted.path or "/"}
+    said = b"".join(call.app.node_requests.request(mount.node, query | of))
+    try:
+        return msgspec.json.decode(said, type=form)
+    except msgspec.MsgspecError:
+        raise Unavailable("the node sent a malformed response; update the node") from None
 
 
 def _row(entry: _Entry) -> FileRow:

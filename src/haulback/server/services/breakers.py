@@ -9,6 +9,7 @@ from haulback.contract.destinations import BreakerRecord, BreakerState
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import connectivity_test
 from haulback.kinds.api import Context
+from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import breakers, tasks
@@ -36,7 +37,8 @@ def _test(app: App, destination: str) -> bool:
         if not breakers.begin_test(sql, destination, task.guid, now):
             return False  # another server made the test, or a task has closed the breaker
         tasks.insert(sql, [task])
-    log.info("the destination %s is tested again", place.name)
+    about = members(destination=place.name, task=task.guid)
+    log.info("destination is tested again", extra=about)
     return True
 
 

@@ -17,6 +17,7 @@ from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Record
 from haulback.kinds.api import Context
+from haulback.logs import members
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
@@ -125,7 +126,7 @@ def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> 
     if fires.add(sql, fire, rules) and fire.state == fires.PLANNING:
         clock.last_run = fire.created
         run_events.started(sql, fire, record, rules)
-        log.info("schedule %s fires for %s", record.name, fire.nominal)
+        log.info("schedule fires", extra=members(schedule=record.name, due=fire.nominal))
 
 
 def _miss(sql: Connection, fire: Fire, record: Record) -> None:

@@ -24,6 +24,7 @@ from haulback.errors import Fenced, HaulbackError, Malformed, NotFound, Unavaila
 from haulback.inventory import reach
 from haulback.inventory.reach import Place
 from haulback.inventory.records import Backup, Record
+from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.services import given_up_losses
 from haulback.server.services.app import App
@@ -357,7 +358,7 @@ def _finish(work: _Work) -> None:
     given_up.end(work.sql, item.guid, work.now)
     entry = (item.guid, item.record if item.kind != DESTINATION else {"name": item.name}, None)
     audit.write(work.sql, work.now, (item.caller, item.login), f"gave up {item.kind}", entry)
-    log.info("%s %s is given up", item.kind, item.name)
+    log.info("record is given up", extra=members(kind=item.kind, name=item.name))
 
 
 def _end_tasks(of: Callable[[str], Any]) -> Callable[[_Work], bool]:
@@ -382,7 +383,7 @@ def _end(work: _Work, task: Task) -> None:
         # PostgreSQL aborted the transaction: its repetition may leave the task to another node.
         raise
     except HaulbackError:
-        log.exception("task %s ends without changing its records", task.guid)
+        log.exception("task ends without changing its records", extra=members(task=task.guid))
         task = tasks.get(work.sql, task.guid)
         values = endings.ended(task, State.CANCELLED, work.item.why, work.now)
         tasks.change(work.sql, task, work.now, **values)

@@ -21,6 +21,7 @@ from haulback.errors import Conflict
 from haulback.inventory.own_server import NAME, OWN_ENTITY
 from haulback.kinds import verify
 from haulback.kinds.api import Context, Kinds
+from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import events, hold, own_server, queue, tasks
@@ -155,7 +156,7 @@ def _look_through(sql: Connection, row: hold.HeldDestination, now: int) -> int:
 
 
 def _lift(sql: Connection, now: int, text: str, data: JsonObject) -> None:
-    log.info("the hold is over: %s", text)
+    log.info("the hold is over", extra=members(reason=text))
     hold.lift(sql)
     SqlLedger(sql, now).alarms.clear(AlarmKind.SERVER_HELD, OWN_ENTITY)
     lifted = _event(EventKind.HOLD_LIFTED, now, text)

@@ -12,6 +12,7 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError, NotFound, Unavailable
 from haulback.kinds.api import Context
 from haulback.kinds.support import conflicts, unmount_task
+from haulback.logs import members
 from haulback.server.services import (
     assignment,
     breakers,
@@ -99,11 +100,11 @@ def tick(app: App) -> None:
     else:
         opened += _run_step(app, lost_staging.move_due)
         opened += _run_step(app, fires.run_due)
-    opened += _run_step(app, _upkeep)
+    opened += _run_step(app, _maintain_repositories)
     for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
-        log.info("mounted backups that reached their unmount time: %d", mounts_due)
+        log.info("mounted backups reached their unmount time", extra=members(count=mounts_due))
     if opened or lost or mounts_due:
         app.wakeups.ring()
     app.wakeups.ring_rest()
@@ -118,7 +119,7 @@ def _run_step(app: App, step: Callable[[App], int | None]) -> int:
         raise  # the database does not answer: no step can run
     except Exception:
         if name not in app.failed_steps:  # log an error once, not every second
-            log.exception("maintenance: %s", name)
+            log.exception("a step of the maintenance failed: %s", name)
         app.failed_steps.add(name)
         return 0
     app.failed_steps.discard(name)
@@ -131,13 +132,13 @@ def _due(app: App) -> DueWork:
         return due_work.check(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
 
 
-def _upkeep(app: App) -> int:
-    """Run the due steps of repository maintenance; returns the number of planned tasks."""
-    return sum(_run_step(app, step) for step in _due_upkeep(app))
+def _maintain_repositories(app: App) -> int:
+    """Run the due steps of the maintenance of repositories; returns the number of opened tasks."""
+    return sum(_run_step(app, step) for step in _due_steps(app))
 
 
-def _due_upkeep(app: App) -> list[Callable[[App], int | None]]:
-    """The steps of repository maintenance that are due; a held server plans no task."""
+def _due_steps(app: App) -> list[Callable[[App], int | None]]:
+    """The steps of the maintenance of repositories that are due; a held server plans no task."""
     with app.store.read() as sql:
         due = due_work.maintenance(sql, app.clock.now_ms())
         plans = any(due[:3]) and not hold.is_held(sql)
@@ -258,7 +259,7 @@ def _alone(app: App, sql: Any, task: Task) -> Iterator[None]:
         with app.store.savepoint(sql):
             yield
     except Exception:
-        log.exception("task %s cannot be ended", task.guid)
+        log.exception("task cannot be ended", extra=members(task=task.guid))
 
 
 class Maintenance(Thread):
@@ -276,10 +277,10 @@ class Maintenance(Thread):
                 self._said = ""
             except HaulbackError as error:
                 if error.message != self._said:  # log an error once, not every second
-                    log.error("maintenance: %s", error.message)
+                    log.error("the maintenance failed: %s", error.message)
                 self._said = error.message
             except Exception:
-                log.exception("maintenance")
+                log.exception("the maintenance failed")
 
     def stop(self) -> None:
         self._stop_now.set()

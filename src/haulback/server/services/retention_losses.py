@@ -27,6 +27,7 @@ _ROWS = 2_000  # backups of one piece
 _PIECE = 500  # machines of one piece
 NEXT = "removed at the next clean-up"
 MakeBook = Callable[[Connection], TermsBook]
+Choose = Callable[[Connection, Iterable[StoredBackup]], list[StoredBackup]]
 Decide = Callable[[Catalogue, int], list[Mark]]
 
 
@@ -121,20 +122,13 @@ def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
 
 def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[StoredBackup]]:
     """The backups of a destination that are removed only after a confirmation."""
-    after = ""
-    while True:
-        with app.store.read() as sql:
-            last = retention.last_entity(sql, destination, after, _ROWS)
-            stored = retention.page(sql, destination, after, last)
-            book = TermsBook(sql)
-            book.confirm(owners)
-            going = [
-                item for item in _going(app, sql, book, stored) if _goes_by(book, item, owners)
-            ]
-        yield going
-        if last is None:
-            return
-        after = last
+
+    def going(sql: Connection, stored: Iterable[StoredBackup]) -> list[StoredBackup]:
+        book = TermsBook(sql)
+        book.confirm(owners)
+        return [item for item in _going(app, sql, book, stored) if _goes_by(book, item, owners)]
+
+    return _some_machines_at_a_time(app, destination, going)
 
 
 def _goes_by(book: TermsBook, item: StoredBackup, owners: set[str]) -> bool:
@@ -148,15 +142,23 @@ def _present(sql: Connection) -> TermsBook:
 
 def _of_destination(app: App, destination: str, book: MakeBook) -> Iterator[list[StoredBackup]]:
     """The backups of a destination that would be removed, some machines at a time."""
-    after = ""
-    while True:
+
+    def going(sql: Connection, stored: Iterable[StoredBackup]) -> list[StoredBackup]:
+        return _going(app, sql, book(sql), stored)
+
+    return _some_machines_at_a_time(app, destination, going)
+
+
+def _some_machines_at_a_time(
+    app: App, destination: str, choose: Choose
+) -> Iterator[list[StoredBackup]]:
+    """The chosen backups of a destination; each piece is read in a transaction of its own."""
+    after: str | None = ""
+    while after is not None:
         with app.store.read() as sql:
             last = retention.last_entity(sql, destination, after, _ROWS)
-            stored = retention.page(sql, destination, after, last)
-            going = _going(app, sql, book(sql), stored)
-        yield going
-        if last is None:
-            return
+            chosen = choose(sql, retention.page(sql, destination, after, last))
+        yield chosen
         after = last
 
 

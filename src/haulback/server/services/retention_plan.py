@@ -7,6 +7,7 @@ import logging
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import backup_cleanup
 from haulback.kinds.api import Context
+from haulback.logs import members
 from haulback.server.services import retention_run
 from haulback.server.services.app import App
 from haulback.server.services.retention_terms import TermsBook
@@ -45,7 +46,7 @@ def nightly(sql: Connection, to: BackupDestination, now: int) -> Task | None:
     if not destinations.stored_before(sql, to.guid, now) or queue.has_task(sql, _TYPE, to.guid):
         return None
     retention.set_state(sql, to.guid, planned=now)
-    log.info("retention is applied to the backups of %s", to.name)
+    log.info("retention is applied to a destination", extra=members(destination=to.name))
     return backup_cleanup.nightly(to, Context(now))
 
 

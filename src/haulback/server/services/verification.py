@@ -15,6 +15,7 @@ from haulback.contract.destinations import Verification, VerifyState
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import verify
 from haulback.kinds.api import Context
+from haulback.logs import members
 from haulback.server.services.app import App
 from haulback.server.store import alarms, backups, destinations, hold, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -86,7 +87,7 @@ def _plan(sql: Connection, item: BackupDestination, now: int) -> Task | None:
         return None
     wish = wish_of(item)
     bounds = {"days": wish.days, "seconds": wish.seconds}
-    log.info("a share of %s is verified", item.name)
+    log.info("a share of a destination is verified", extra=members(destination=item.name))
     return verify.task(SqlCatalogue(sql).places.destination(item.guid), Context(now), bounds)
 
 

@@ -10,6 +10,7 @@ from haulback.inventory import reach
 from haulback.inventory.reach import Place
 from haulback.inventory.records import Backup
 from haulback.kinds.support.backup_choice import chosen, reached_by, references
+from haulback.logs import members
 from haulback.server.services.app import App
 from haulback.server.store import breakers, pins, tasks, waiting_readers
 from haulback.server.store.catalogue import SqlCatalogue
@@ -47,12 +48,8 @@ def _moved(app: App, guid: str) -> bool:
         to = known.places.destination(backup.destination)
         pin = task.pinned_node if bound else reach.pin(*others, to)
         waiting_readers.move(sql, task, refs, pin, app.clock.now_ms())
-    log.info(
-        "the %s %s reads from %s now, because the first destination does not answer",
-        task.type,
-        guid,
-        to.name,
-    )
+    about = members(task=guid, type=task.type, destination=to.name)
+    log.info("task reads from another destination: the first one does not answer", extra=about)
     return True
 
 

@@ -14,6 +14,7 @@ from haulback.errors import NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import REMOVED
+from haulback.logs import members
 from haulback.server.scope import Scope
 from haulback.server.store import audit, events, tables
 from haulback.server.store.alarm_tables import alarm as table
@@ -54,7 +55,7 @@ class AlarmLedger:
         )
         _upsert(self._sql, raised)
         if is_new:
-            log.info("alarm %s: %s: %s", raised.kind, raised.subject_name, raised.text)
+            log.info("alarm raised", extra=_about(raised, text=raised.text))
             operation = f"alarm {raised.kind}"
             line = (raised.subject, None, raised)
             audit.write(self._sql, self._now, _SYSTEM, operation, line)
@@ -153,9 +154,14 @@ def _upsert(sql: sa.Connection, raised: Alarm) -> None:
 def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
     gone = sa.delete(table).where(which).returning(table)
     for one in records(sql, gone, Alarm):
-        log.info("alarm %s has ended: %s", one.kind, one.subject_name)
+        log.info("alarm ended", extra=_about(one))
         audit.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", (one.subject, one, None))
         events.add(sql, _event(EventKind.ALARM_CLEARED, one, now))
+
+
+def _about(alarm: Alarm, **more: str) -> dict[str, object]:
+    """The members of a log line about an alarm."""
+    return members(kind=str(alarm.kind), subject=alarm.subject_name, **more)
 
 
 def _event(kind: EventKind, about: Alarm, now: int) -> Event:

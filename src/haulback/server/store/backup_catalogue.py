@@ -1,4 +1,4 @@
-"""Backups and increment bases that planning reads, within a caller's projects."""
+"""Backups that planning reads, within a caller's projects."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from haulback.contract.damage import LocationStatus
-from haulback.contract.order_records import IncrementBase
 from haulback.errors import NotFound
 from haulback.inventory.records import Backup
 from haulback.server.scope import Scope
 from haulback.server.store import backup_locations, copy_links, new_backup_terms, tables
-from haulback.server.store.base_tables import lost_base
 from haulback.server.store.rows import one, records
 
 _LACKING = 100  # copies that one task makes
@@ -102,19 +100,6 @@ class BackupCatalogue:
             table.location_status == LocationStatus.GIVEN_UP.value,
         )
         return list(self._sql.scalars(sa.select(table.guid).where(*where)))
-
-    def base(self, entity: str, destination: str) -> IncrementBase | None:
-        return next((b for b in self.bases(entity) if b.destination == destination), None)
-
-    def lost_base(self, entity: str, destination: str | None = None) -> str:
-        here = [lost_base.c.entity == entity]
-        if destination:
-            here.append(lost_base.c.destination == destination)
-        return self._sql.scalar(sa.select(lost_base.c.why).where(*here).limit(1)) or ""
-
-    def bases(self, entity: str) -> list[IncrementBase]:
-        query = sa.select(tables.base).where(tables.base.c.entity == entity)
-        return records(self._sql, query, IncrementBase)
 
     def _in_scope(self, found: Backup, guid: str) -> Backup:
         if not self._scope.allows(found.project):

@@ -43,8 +43,11 @@ class BackupLedger:
     def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
         self._change(backup, type=kind, snapshot_time=snapshot_time, size=size, read=read)
 
-    def described(self, backup: str, files: list[JsonObject], definition: JsonObject) -> None:
-        self._change(backup, files=json_text(files), definition=json_text(definition))
+    def described(
+        self, backup: str, files: list[JsonObject], definition: JsonObject, consistency: str | None
+    ) -> None:
+        values: JsonObject = {"files": json_text(files), "definition": json_text(definition)}
+        self._change(backup, **values, consistency=consistency)
 
     def type_changed(self, task: Task, kind: str, warnings: list[str]) -> None:
         backup, table = task.ref("backup") or "", tables.task
@@ -57,9 +60,6 @@ class BackupLedger:
     def warned(self, backup: str, warnings: list[str]) -> None:
         if warnings:
             self._change(backup, warnings=json_text([text[:2000] for text in warnings[:100]]))
-
-    def consistent(self, backup: str, how: str | None) -> None:
-        self._change(backup, consistency=how)
 
     def contains(self, backup: str, volumes: list[BackupVolume]) -> None:
         here = tables.backup.c.guid == backup

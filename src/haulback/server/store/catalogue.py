@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store.backup_catalogue import BackupCatalogue
+from haulback.server.store.base_catalogue import BaseCatalogue
 from haulback.server.store.machine_catalogue import MachineCatalogue
 from haulback.server.store.mount_catalogue import MountCatalogue
 from haulback.server.store.place_catalogue import PlaceCatalogue
@@ -22,6 +23,7 @@ class SqlCatalogue:
         self.records = RecordCatalogue(sql, scope)
         self.machines = MachineCatalogue(sql, scope, self.records)
         self.backups = BackupCatalogue(sql, scope)
+        self.bases = BaseCatalogue(sql)
         self.snapshots = SnapshotCatalogue(sql, scope)
         self.mounts = MountCatalogue(sql, scope)
-        self.work = WorkCatalogue(sql, self.backups)
+        self.work = WorkCatalogue(sql, self.bases)

@@ -73,18 +73,18 @@ def _backups(
 class _Names:
     """The names of rules, policies and projects of backups, and the evidence of their proofs."""
 
-    def __init__(self, sql: sa.Connection, found: list[Backup]) -> None:
+    def __init__(self, sql: sa.Connection, listed: list[Backup]) -> None:
         record = tables.record.c
-        rules = {item.rule for item in found if item.rule}
+        rules = {item.rule for item in listed if item.rule}
         query = sa.select(record.guid, record.name, record.parent).where(record.guid.in_(rules))
         self._rules = {row[0]: (row[1], row[2]) for row in sql.execute(query)} if rules else {}
         self._policies = _named(sql, tables.record, {above for _, above in self._rules.values()})
         projects = sa.select(record.body, record.name).where(record.kind == "project")
-        wanted = any(item.project for item in found)
+        wanted = any(item.project for item in listed)
         rows = sql.execute(projects).all() if wanted else []
         self._projects = {str(msgspec.json.decode(row[0]).get("uuid")): row[1] for row in rows}
         proof = tables.proof.c
-        proved = [item.guid for item in found if item.level == "BOOTED"]
+        proved = [item.guid for item in listed if item.level == "BOOTED"]
         evidence = sa.select(proof.backup, proof.time, proof.evidence, proof.signature)
         proofs = sql.execute(evidence.where(proof.backup.in_(proved))).all() if proved else []
         self._proofs = {

@@ -15,6 +15,7 @@ from haulback.contract.task_states import State
 from haulback.contract.verify import UnknownBackup
 from haulback.errors import Malformed
 from haulback.inventory.records import Backup
+from haulback.logs import members
 from haulback.server.store import copy_links, hold, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.damage_reports import DamageFinder, Reported, finder_of, set_location
@@ -90,7 +91,8 @@ class DamageLedger:
         except msgspec.ValidationError as error:
             if state is State.FINISHED:
                 raise Malformed(f"transfer-info of {task.type}: damage: {error}") from None
-            log.warning("task %s: its report of damage cannot be read: %s", task.guid, error)
+            about = members(task=task.guid, attempt=task.attempt, reason=error)
+            log.warning("the report of damage cannot be read", extra=about)
             return
         self.found(finder_of(self.sql, task), reports)
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.damage import BackupDamage, DamageReport, LocationStatus, Loss, LostDisk
 from haulback.inventory.records import Backup
+from haulback.logs import members
 from haulback.server.store import copy_links, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.last_backups import recall
@@ -207,7 +208,7 @@ class Reported:
         set_location(self._sql, self._now, backup, LocationStatus.PRESENT, None)
         self._alarms.clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
         self._alarms.clear(AlarmKind.BACKUP_MISSING, backup.guid)
-        log.info("backup %s is sound again, by %s", backup.guid, self._by)
+        log.info("backup is sound again", extra=members(backup=backup.guid, by=self._by))
 
     def _damage(self, backup: Backup, disks: list[LostDisk], objects: list[str]) -> BackupDamage:
         """The current damage of a backup, with the time of its first report."""

@@ -47,7 +47,7 @@ class DueWork(NamedTuple):
 
 
 class DueMaintenance(NamedTuple):
-    """Parts of repository maintenance that have something to do."""
+    """Parts of the maintenance of repositories that have something to do."""
 
     verifies: bool
     copies: bool
@@ -71,7 +71,7 @@ def check(sql: sa.Connection, now: int, ages: Ages) -> DueWork:
 
 
 def maintenance(sql: sa.Connection, now: int) -> DueMaintenance:
-    """The parts of repository maintenance at `now` (epoch ms) that have something to do."""
+    """The due parts of the maintenance of repositories at `now` (epoch ms)."""
     row = _MAINTENANCE.row(sql, now=now)
     assert row
     return DueMaintenance(*map(bool, row))

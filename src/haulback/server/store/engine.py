@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import sqlalchemy as sa
 
+from haulback import logs
 from haulback.durable_files import hold
 from haulback.errors import Conflict, Malformed, Misconfigured, NotFound, NotWritable, Unavailable
 from haulback.server.store import database_refusals, schema
@@ -96,7 +97,7 @@ class Store:
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """Roll back, at the end of the context, all writes of this thread."""
-        with suppress(_RolledBack), self._writing() as connection:
+        with suppress(_RolledBack), logs.rehearsed(), self._writing() as connection:
             self._rehearsal.sql = connection
             try:
                 yield

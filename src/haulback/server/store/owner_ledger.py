@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.catalogue import OwnerReport
 from haulback.contract.order_records import BackupDestination, Owner
+from haulback.logs import members
 from haulback.server.store import epoch, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.rows import json_text, records
@@ -24,15 +25,16 @@ def reported(sql: sa.Connection, now: int, task: Task) -> None:
     """Record the owner in the results of an ended task; a loss of ownership is an alarm."""
     if "owner" not in task.results:
         return
+    about = {"task": task.guid, "attempt": task.attempt}
     try:
         report = msgspec.convert(task.results["owner"], OwnerReport)
     except msgspec.ValidationError as error:
-        log.warning("task %s: its report of an owner cannot be read: %s", task.guid, error)
+        unread = members(**about, reason=error)
+        log.warning("the report of an owner cannot be read", extra=unread)
         return
     if report.destination != task.ref("backupDestination") or report.owner.number > _LAST:
-        log.warning(
-            "task %s: its report names another destination or an impossible owner record", task.guid
-        )
+        wrong = "the report of an owner names another destination or an impossible number"
+        log.warning(wrong, extra=members(**about))
         return
     table = tables.destination
     query = sa.select(table).where(table.c.guid == report.destination)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from enum import Enum
 from functools import cache
-from typing import TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import sqlalchemy as sa
@@ -19,23 +21,10 @@ _NOUNS = {
     "vm-snapshot": "snapshot policy",
     "Backup Destination": "destination",
 }
-_JSON = frozenset(
-    ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
-) | {
-    "target",
-    "nodes",
-    "body",
-    "wanted",
-    "found",
-    "volumes",
-    "hardware",
-    "damage",
-    "verify_state",
-    "owner",
-    "probe",
-    "details",
-    "data",
-}
+# A column holds members of these types as they are; JSON text of all other members.
+_SCALARS = (str, int, float, bool, bytes, type(None), Enum)
+# Marks a text that is stored as JSON text, as versions before the mark stored it.
+QUOTED = msgspec.Meta(description="stored as JSON text")
 
 
 def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **more: object) -> None:
@@ -100,21 +89,32 @@ def records(sql: sa.Connection, query: sa.Executable, kind: type[T]) -> list[T]:
 @cache
 def _plain(kind: type[msgspec.Struct]) -> frozenset[str]:
     """Members whose columns hold their values."""
-    return frozenset(kind.__struct_fields__) - _JSON
+    fields = msgspec.structs.fields(kind)
+    return frozenset(field.name for field in fields if is_scalar(field.type))
 
 
 @cache
 def _decoders(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], object]]:
     """Members whose columns hold JSON text, with the decoder of the member's type."""
-    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    return {name: msgspec.json.Decoder(types[name]).decode for name in types if name in _JSON}
+    fields = msgspec.structs.fields(kind)
+    coded = [field for field in fields if not is_scalar(field.type)]
+    return {field.name: msgspec.json.Decoder(field.type).decode for field in coded}
+
+
+def is_scalar(form: Any) -> bool:
+    """Whether a column holds values of this type as they are, without JSON."""
+    if get_origin(form) is Annotated:
+        return QUOTED not in form.__metadata__ and is_scalar(form.__origin__)
+    if get_origin(form) in (Union, UnionType):
+        return all(map(is_scalar, get_args(form)))
+    return isinstance(form, type) and issubclass(form, _SCALARS)
 
 
 def row_of(record: msgspec.Struct, table: sa.Table) -> JsonObject:
     """A record as the columns of a row."""
-    encode = msgspec.json.encode
+    encode, plain = msgspec.json.encode, _plain(type(record))
     return {
-        name: encode(value).decode() if name in _JSON else value
+        name: value if name in plain else encode(value).decode()
         for name, value in msgspec.structs.asdict(record).items()
         if name in _columns(table)
     }

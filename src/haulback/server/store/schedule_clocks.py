@@ -4,6 +4,8 @@ record.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 import sqlalchemy as sa
 
@@ -14,7 +16,7 @@ from haulback.policy.schedule_times import generation_mark, schedule_of, timetab
 from haulback.policy.timetable import Due, Timetable
 from haulback.server.store import fires
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.rows import records, row_of
+from haulback.server.store.rows import QUOTED, records, row_of
 from haulback.server.store.schedule_tables import schedule_clock as table
 
 SCHEDULE, SYSTEM = "schedule", "system-schedule"
@@ -31,7 +33,7 @@ class ScheduleClock(msgspec.Struct, kw_only=True):
 
     schedule: str
     generation: int
-    times: str = ""
+    times: Annotated[str, QUOTED] = ""
     paused: bool = False
     after: int
     due_at: int | None = None

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from haulback.inventory.records import Backup
 from haulback.server.store import mounts, tables, tasks
-from haulback.server.store.backup_catalogue import BackupCatalogue
+from haulback.server.store.base_catalogue import BaseCatalogue
 from haulback.server.store.snapshot_origin import Origin, origin
 from haulback.tasks.record import Task
 
@@ -28,8 +28,8 @@ _READERS = (*_BUSY, "PROVE")  # a proof reads a backup, and leaves its machine f
 class WorkCatalogue:
     """`inventory.catalogue.WorkInProgress` on a connection."""
 
-    def __init__(self, sql: sa.Connection, backups: BackupCatalogue) -> None:
-        self._sql, self._backups = sql, backups
+    def __init__(self, sql: sa.Connection, bases: BaseCatalogue) -> None:
+        self._sql, self._bases = sql, bases
 
     def is_busy(self, entity: str) -> bool:
         table = tables.task.c
@@ -51,7 +51,7 @@ class WorkCatalogue:
         live = set(self._sql.scalars(sa.select(table.backup).where(*where)))
         if mounts.is_mounted(self._sql, backup.guid):
             return True
-        bases = {base.backup for base in self._backups.bases(backup.entity)}
+        bases = {base.backup for base in self._bases.of_entity(backup.entity)}
         return backup.guid in live or (backup.guid in bases and bool(live))
 
     def pins(self, destination: str) -> list[str]:

@@ -31,8 +31,8 @@ class Phase:
 
 
 @contextmanager
-def phase(context: TaskContext, what: str) -> Iterator[Phase]:
-    """Log a phase at its end, as `what` `in 3.2s: 1 GiB at 320 MiB/s; result`.
+def phase(context: TaskContext, step: str) -> Iterator[Phase]:
+    """Log a phase at its end, as `step` `in 3.2s: 1 GiB at 320 MiB/s; result`.
 
     An error inside ends the phase with a line that contains its duration.
     """
@@ -41,13 +41,13 @@ def phase(context: TaskContext, what: str) -> Iterator[Phase]:
         yield running
     except BaseException:
         took = units.duration(time.monotonic() - begun)
-        context.log(f"not finished after {took}: {what}")
+        context.log(f"not finished after {took}: {step}")
         raise
-    context.log(_line(what, running, time.monotonic() - begun))
+    context.log(_line(step, running, time.monotonic() - begun))
 
 
-def _line(what: str, ended: Phase, seconds: float) -> str:
-    text = f"{what} in {units.duration(seconds)}"
+def _line(step: str, ended: Phase, seconds: float) -> str:
+    text = f"{step} in {units.duration(seconds)}"
     parts = []
     if ended.moved is not None:
         rate = f" at {units.rate(ended.moved / seconds)}" if ended.moved and seconds > 0.01 else ""

@@ -207,13 +207,13 @@ def test_a_change_of_other_members_is_no_new_generation(site):
     assert (fire.generation, fire.window_end - fire.due_at) == (1, HOUR)
 
 
-@pytest.mark.parametrize("what", ["schedule", "rule", "vm-backup"])
-def test_what_is_not_active_plans_nothing_and_says_so(site, what):
+@pytest.mark.parametrize("inactive", ["schedule", "rule", "vm-backup"])
+def test_what_is_not_active_plans_nothing_and_says_so(site, inactive):
     schedule = site.schedule()
-    if what == "schedule":
+    if inactive == "schedule":
         site.change("schedule", schedule, name="at night", hour=22 * HOUR, active=False,
                     rules=[{"guid": site.rule}])  # fmt: skip
-    elif what == "rule":
+    elif inactive == "rule":
         site.change("rule", site.rule, name="nightly", active=False)
     else:
         site.change("vm-backup", site.policy, name="gold", active=False)

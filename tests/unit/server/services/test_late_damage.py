@@ -9,10 +9,9 @@ import sqlalchemy as sa
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.damage import DamageReport
 from haulback.errors import NotFound, TooMany
-from haulback.ids import new_guid
-from haulback.inventory.records import Backup, Mount
+from haulback.inventory.records import Backup
 from haulback.server.services import destination_sync, mount_reports
-from haulback.server.store import alarms, audit, mount_tables, rows
+from haulback.server.store import alarms, audit, mount_tables
 from tests.unit.server.conftest import House
 from tests.unit.server.services.test_damage_of_readers import HOUR, lost, restored
 from tests.unit.server.services.test_destination_sync import Copies
@@ -25,18 +24,7 @@ def copies(house: House) -> Copies:
 
 def mounted(copies: Copies, backup: Backup) -> str:
     """The guid of a mount of a backup on the node."""
-    mount = Mount(
-        guid=new_guid(),
-        backup=backup.guid,
-        entity=backup.entity,
-        entity_name=backup.entity_name,
-        node=copies.node.guid,
-        mode="FILE",
-        state="MOUNTED",
-    )
-    with copies.house.app.store.write() as sql:
-        rows.add(sql, mount_tables.mounted_backup, mount)
-    return mount.guid
+    return copies.house.mounted(backup, copies.node.guid)
 
 
 @pytest.mark.parametrize("is_missing", [False, True])
@@ -51,8 +39,8 @@ def test_a_mount_marks_no_location_for_damage_that_was_healed_since(
     if is_missing:
         report = DamageReport(place.destination, missing=[place.guid])
 
-    def states(found: int) -> list[str]:
-        told = msgspec.structs.replace(report, found=found)
+    def states(reported: int) -> list[str]:
+        told = msgspec.structs.replace(report, found=reported)
         mount_reports.damaged(house.app, copies.node, mount, [told])
         by_mount = copies.locations(backup)[1].location_status
         restored(copies, backup, told)  # as the end of an UNMOUNT reports

@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from haulback.ids import new_guid
-from haulback.inventory.records import Mount
 from haulback.server.services import giving_up, maintenance
-from haulback.server.store import mount_tables, rows, tables
+from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Task
 from tests.unit.server.conftest import House
@@ -19,20 +17,9 @@ from tests.unit.server.conftest import House
 
 def overdue(house: House, export: Task, node: str) -> str:
     """A mount whose time ended a moment ago."""
-    with house.app.store.write() as sql:
+    with house.app.store.read() as sql:
         backup = SqlCatalogue(sql).backups.get(export.ref("backup") or "")
-        mount = Mount(
-            guid=new_guid(),
-            backup=backup.guid,
-            entity=backup.entity,
-            entity_name=backup.entity_name,
-            node=node,
-            mode="FILE",
-            state="MOUNTED",
-            unmount_at=house.clock.now - 1,
-        )
-        rows.add(sql, mount_tables.mounted_backup, mount)
-    return mount.guid
+    return house.mounted(backup, node, unmount_at=house.clock.now - 1)
 
 
 def test_a_tick_with_nothing_due_takes_few_connections(house: House):
@@ -59,7 +46,9 @@ def test_servers_that_check_at_one_moment_unmount_each_backup_once(house: House)
         assert Counter(ended) == Counter(guids)
 
 
-def test_an_error_of_the_upkeep_stops_no_other_step(house: House, monkeypatch: pytest.MonkeyPatch):
+def test_an_error_of_the_maintenance_stops_no_other_step(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
     node = house.node()
     guid = overdue(house, house.exported(node), node.guid)
 

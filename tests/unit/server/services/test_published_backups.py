@@ -30,7 +30,7 @@ def states(house: House, store: Task) -> tuple[str, str | None]:
     with house.app.store.read() as sql:
         known = SqlCatalogue(sql)
         backup = known.backups.get(store.ref("backup") or "")
-        base = known.backups.base(backup.entity, backup.destination)
+        base = known.bases.find(backup.entity, backup.destination)
         return backup.status, base and base.backup
 
 

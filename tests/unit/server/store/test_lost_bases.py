@@ -22,9 +22,9 @@ def based(house: House) -> str:
 def reason(house: House) -> str:
     entity = house.entities[0].guid
     with house.app.store.read() as sql:
-        known = SqlCatalogue(sql).backups
-        assert known.bases(entity) == []
-        return known.lost_base(entity, house.destination.guid)
+        known = SqlCatalogue(sql).bases
+        assert known.of_entity(entity) == []
+        return known.why_lost(entity, house.destination.guid)
 
 
 def void(house: House, why: str) -> None:

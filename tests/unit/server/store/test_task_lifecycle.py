@@ -31,7 +31,7 @@ def test_a_backup_goes_from_queued_to_stored_and_becomes_the_base(house: House):
     with house.app.store.read() as sql:
         known = SqlCatalogue(sql)
         backup = known.backups.get(export.ref("backup") or "")
-        base = known.backups.base(house.entities[0].guid, house.destination.guid)
+        base = known.bases.find(house.entities[0].guid, house.destination.guid)
     assert (backup.status, backup.stored) == ("SUCCESS", 5)
     assert base is not None
     assert (base.backup, base.checkpoint) == (backup.guid, "haulback-x")
@@ -217,7 +217,7 @@ def test_a_backup_whose_nodes_said_too_little_is_never_restorable_and_never_a_ba
         with house.app.store.read() as sql:
             known = SqlCatalogue(sql)
             assert known.backups.get(export.ref("backup") or "").status == "PARTIAL_SUCCESS"
-            assert known.backups.base(house.entities[0].guid, house.destination.guid) is None
+            assert known.bases.find(house.entities[0].guid, house.destination.guid) is None
         body = {"backup": export.ref("backup"), "hypervisor": house.hypervisor.guid}
         house.refuses(Conflict, house.submit, "restore-and-import", body)
 
