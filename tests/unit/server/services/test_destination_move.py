@@ -78,7 +78,7 @@ def test_a_destination_in_use_does_not_move(house, nodes):
 
 
 def test_a_move_names_a_new_place_that_is_free(house, nodes):
-    with pytest.raises(Malformed, match="already at this place"):
+    with pytest.raises(Malformed, match="already at this location"):
         moved(house)
     with pytest.raises(Malformed, match="no such setting"):
         moved(house, settings={"bucket": "b"})
