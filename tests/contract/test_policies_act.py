@@ -193,7 +193,7 @@ def test_a_type_that_is_served_is_taken_and_a_record_can_be_sent_back(served: Se
     assert is_error(answer, 400)
 
 
-@pytest.mark.parametrize("kind", ["ESXI", "HYPERV", "NUTANIX", "kvm"])
+@pytest.mark.parametrize("kind", ["ESXI", "HYPERV", "NUTANIX", "KVM2"])
 def test_a_hypervisor_of_a_type_that_is_not_served_is_not_made(served: Served, kind: str):
     body = {"name": new_guid(), "path": "/x", "type": {"name": kind}, **node(served)}
     answer = served.call("POST", "/api/hypervisors", body)
