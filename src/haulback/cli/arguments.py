@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter, Token, validators
 
 from haulback.logs import LogFormat
 
@@ -66,7 +66,7 @@ StorageOption = Annotated[str, Parameter(help=f"Storage pool of all disks: {_NAM
 NewName = Annotated[str, Parameter(help="Name of the new record.")]
 Members = Annotated[str, Parameter(help="MEMBER=VALUE; the value is JSON or text.")]
 MailWords = Annotated[str, Parameter(help="Mail addresses.")]
-Rows = Annotated[int, Parameter(help="Number of rows to list.")]
+Rows = Annotated[int, Parameter(help="Number of rows to list.", validator=validators.Number(gte=0))]
 LogForm = Annotated[LogFormat, Parameter(help="Form of the log lines on standard error.")]
 _STORED = "Folder of the repository, or a JSON file with `type` and settings of another store."
 RepositoryFolder = Annotated[Path, Parameter(help=_STORED, converter=folder)]

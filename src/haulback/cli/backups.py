@@ -214,7 +214,7 @@ def mark(
         Literal["remove", "archive", "standard"], Parameter(help="The wanted retention.")
     ],
     *guid: BackupWord,
-    until: Annotated[str, Parameter(help=f"End of an archive: {FORMS}.")] = "",
+    until: Annotated[str | None, Parameter(help=f"End of an archive: {FORMS}.")] = None,
     preview: Annotated[bool, Parameter(help="Show the effect, and change nothing.")] = False,
     output: Output = "table",
     consent: Consent = ASK,

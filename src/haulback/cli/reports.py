@@ -18,16 +18,16 @@ from haulback.wire import Word
 
 Form = Annotated[Literal["text", "html", "pdf"], Parameter(help="Form of the report.")]
 app = App(name="report")
-Since = Annotated[str, Parameter(name="--from", help=f"Begin: {FORMS}.")]
-Until = Annotated[str, Parameter(name="--to", help="End, in the same form; absent: now.")]
+Since = Annotated[str | None, Parameter(name="--from", help=f"Begin: {FORMS}.")]
+Until = Annotated[str | None, Parameter(name="--to", help="End, in the same form; absent: now.")]
 ToFile = Annotated[Path | None, Parameter(help="File for the report; absent: standard output.")]
 
 
 @app.default
 def report(
     *,
-    since: Since = "",
-    until: Until = "",
+    since: Since = None,
+    until: Until = None,
     format: Form = "text",  # noqa: A002  the name of the option
     to_file: ToFile = None,
     output: Output = "table",
@@ -47,7 +47,7 @@ def report(
 
 
 @app.command
-def mail(*to: MailWords, since: Since = "", until: Until = "") -> None:
+def mail(*to: MailWords, since: Since = None, until: Until = None) -> None:
     """Send the report to mail addresses or to a mailing list; without TO to the default lists."""
     span = (epoch_ms(since, "--from"), epoch_ms(until, "--to"))
     sent = connect().reports.mail(ReportRequest(value=",".join(to)), *span)
@@ -61,8 +61,8 @@ def chargeback(
     transfer: Annotated[
         bool, Parameter(negative="", help="Bytes read from machines, not sizes of backups.")
     ] = False,
-    since: Since = "",
-    until: Until = "",
+    since: Since = None,
+    until: Until = None,
     output: Output = "table",
 ) -> None:
     """Sum up bytes by project, virtual-machine, backup-policy, backup-destination, hypervisor,

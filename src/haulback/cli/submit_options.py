@@ -38,8 +38,8 @@ class SubmitOptions:
     priority: Annotated[
         int | None, Parameter(help="0 to 100; tasks with a higher number start sooner.")
     ] = None
-    window_start: Annotated[str, Parameter(help=f"Earliest start: {FORMS}.")] = ""
-    window_end: Annotated[str, Parameter(help=f"Latest start: {FORMS}.")] = ""
+    window_start: Annotated[str | None, Parameter(help=f"Earliest start: {FORMS}.")] = None
+    window_end: Annotated[str | None, Parameter(help=f"Latest start: {FORMS}.")] = None
     project: Annotated[str, Parameter(help="For whom.")] = ""
     key: Annotated[
         str,

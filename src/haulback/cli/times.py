@@ -10,9 +10,9 @@ _DIGITS = 19  # of the first number that is no time of the database
 FORMS = "2026-11-27, 2026-11-27T07:00, or epoch ms"
 
 
-def epoch_ms(words: str, option: str) -> int | None:
-    """Epoch ms of a date, a time or a number, None for an empty text.  Raises Malformed."""
-    if not words:
+def epoch_ms(words: str | None, option: str) -> int | None:
+    """Epoch ms of a date, a time or a number; None without words.  Raises Malformed."""
+    if words is None:
         return None
     if words.isdecimal() and len(words) < _DIGITS:
         return int(words)
@@ -21,7 +21,7 @@ def epoch_ms(words: str, option: str) -> int | None:
             raise ValueError(words)
         return int(datetime.fromisoformat(words).timestamp() * 1000)
     except (ValueError, OverflowError):
+        shown = words[:60] or "''"
         raise Malformed(
-            f"{option} {words[:60]}: write 2026-11-27T07:00, or 2026-11-27 for midnight",
-            field=option,
+            f"{option} {shown}: write 2026-11-27T07:00, or 2026-11-27 for midnight", field=option
         ) from None

@@ -60,7 +60,7 @@ _REMEDIES = {
 _BY_STATUS = {401: "AuthenticationFailed", 403: "AuthenticationFailed"}
 _WITHOUT_CODE = {400: "InvalidUri"}
 _BUSY = {"ServerBusy", "OperationTimedOut", "InternalError"}
-_FULL = {"InsufficientAccountPermissions", "AccountLimitExceeded", "StorageQuotaExceeded"}
+_FULL = {"AccountLimitExceeded", "StorageQuotaExceeded"}
 
 
 class AzureLane(NamedTuple):

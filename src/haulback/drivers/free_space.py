@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from haulback.mount_table import mount_of
 
-# File systems that may store data in less space than the data has: what fits there is unknown.
-_COMPRESSING = frozenset({"bcachefs", "btrfs", "zfs"})
+# File systems that store data in as much space as the data has. Others may compress or share data,
+# also behind a network, so that the data that fits there is unknown.
+_PLAIN = frozenset({"ext2", "ext3", "ext4", "tmpfs", "xfs"})
 
 
 class FreeSpace(NamedTuple):
@@ -28,15 +29,16 @@ class FreeSpace(NamedTuple):
 def free_spaces(places: Iterable[tuple[str, Path]]) -> list[FreeSpace]:
     """The free space for new disks, by disk and folder; folders of one file system are together.
 
-    File systems that do not tell their space, or that compress data, are left out.
+    File systems that do not tell their space, or that may compress data, are left out.
     """
-    spaces: dict[int, FreeSpace] = {}
+    spaces: dict[tuple[int, int], FreeSpace] = {}
     for disk, folder in places:
-        free = None if _compresses(folder) else free_bytes(folder)
+        free = free_bytes(folder) if _is_plain(folder) else None
         if free is not None:
-            device = os.stat(folder).st_dev
-            space = spaces.setdefault(device, FreeSpace(str(folder), free, ()))
-            spaces[device] = space._replace(disks=(*space.disks, disk))
+            # the folders of one device may have quotas, with sizes of their own
+            area = (os.stat(folder).st_dev, os.statvfs(folder).f_blocks)
+            space = spaces.setdefault(area, FreeSpace(str(folder), free, ()))
+            spaces[area] = space._replace(disks=(*space.disks, disk))
     return list(spaces.values())
 
 
@@ -50,8 +52,8 @@ def free_bytes(folder: Path) -> int | None:
     return blocks * space.f_frsize if space.f_blocks else None
 
 
-def _compresses(folder: Path) -> bool:
+def _is_plain(folder: Path) -> bool:
     with suppress(OSError):
         mount = mount_of(folder.resolve())
-        return mount is not None and mount.kind in _COMPRESSING
+        return mount is not None and mount.kind in _PLAIN
     return False

@@ -194,8 +194,7 @@ class MountSupervisor:
         A node that died during a start leaves a process whose record lists no disks.
         """
         with self._change(guid):
-            record = self._shared(guid)  # earlier versions recorded the disks without `is_ready`
-            return self.lives(guid) and (record.is_ready or bool(record.disks))
+            return self.lives(guid) and _is_complete(self._shared(guid))
 
     def damage(self, guid: str) -> list[DamageReport]:
         """The damage that a mount has found and the server has not acknowledged, also after the end
@@ -303,7 +302,10 @@ class MountSupervisor:
         with self._lock:
             opened = self._browsers.get(guid)
             if opened is None:
-                opened = self._browsers[guid] = _Open(run_folder, self._shared(guid).disks)
+                record = self._shared(guid)
+                if not _is_complete(record):  # the mount ended or starts again since it was checked
+                    raise NotFound(f"this node has no mount {guid}")
+                opened = self._browsers[guid] = _Open(run_folder, record.disks)
             return opened
 
     def close(self) -> None:
@@ -312,6 +314,11 @@ class MountSupervisor:
             opened, self._browsers = list(self._browsers.values()), {}
         for one in opened:
             one.close()
+
+
+def _is_complete(record: MountState) -> bool:
+    """Whether a start has ended; earlier versions recorded the disks without `is_ready`."""
+    return record.is_ready or bool(record.disks)
 
 
 def _planned(shown: Sequence[PublishedFolder]) -> MountState:

@@ -46,12 +46,14 @@ class RestoreServices(NamedTuple):
     """Services of the node that a restore uses.
 
     `pool` runs the decompression, `meter` counts the restored bytes. `confirm` is called directly
-    before the machine becomes visible, and may raise to stop the restore.
+    before the machine becomes visible, and may raise to stop the restore. `checks_space` is false
+    if an earlier attempt may have left files that a clean-up removes.
     """
 
     pool: ThreadPoolExecutor
     meter: Meter = unmetered
     confirm: Callable[[], None] = lambda: None
+    checks_space: bool = True
 
 
 class RestoredMachine(NamedTuple):
@@ -100,8 +102,9 @@ def import_machine(
     """
     wanted, reader = wanted_of(manifest, target), repository.reader()
     maps = {stored.name: stored.map for stored in manifest.disks}
-    planned = [PlannedDisk(disk.name, maps[disk.was], disk.allocate) for disk in wanted.disks]
-    check_space(planned, hypervisor.space(wanted), reader)
+    if services.checks_space:
+        planned = [PlannedDisk(disk.name, maps[disk.was], disk.allocate) for disk in wanted.disks]
+        check_space(planned, hypervisor.space(wanted), reader)
     with hypervisor.create(wanted, target.attempt, overwrite=target.overwrite) as new:
         for disk in wanted.disks:
             restore_disk(maps[disk.was], reader, new.sink(disk.name), services.pool, services.meter)

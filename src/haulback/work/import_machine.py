@@ -19,6 +19,7 @@ from haulback.transfer.restore import (
 )
 from haulback.units import counted
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.attempt import is_first
 from haulback.work.support.locations import OpenLocation, read_at_any, read_from
 from haulback.work.support.machine_mark import MARK
 from haulback.work.support.phases import phase
@@ -92,7 +93,9 @@ def _make_from(
     total = sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip)
     context.progress.expect(total)
     progress = context.progress
-    services = RestoreServices(context.pool, progress.meter, progress.confirm)
+    services = RestoreServices(
+        context.pool, progress.meter, progress.confirm, checks_space=is_first(context.attempt)
+    )
     hypervisor = capability(machines, MachineTarget)
     with phase(context, "the disks were written and the machine was made") as writing:
         made = import_machine(repository, manifest, hypervisor, target, services)

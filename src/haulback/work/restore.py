@@ -17,6 +17,7 @@ from haulback.repository.manifest import ManifestDisk
 from haulback.repository.restore import restore_disk
 from haulback.transfer.space_check import PlannedDisk, check_space
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.attempt import is_first
 from haulback.work.support.locations import OpenLocation, opened_family, read_at_any, read_from
 from haulback.work.support.phases import phase
 
@@ -97,9 +98,12 @@ def _expect(context: TaskContext, location: OpenLocation) -> int:
 def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> OpenLocation:
     _expect(context, location)
     disks = location.manifest.disks
-    _check_space(context, location, folder)
     # The disk's name on the platform is no file name: it may hold separators, or occur twice.
     files = image_names([(disk.name, "raw") for disk in disks])
+    for file in files:
+        (folder / file).unlink(missing_ok=True)  # a location that failed halfway left its files
+    if is_first(context.attempt):
+        _check_space(context, location, folder)
     for disk, file in zip(disks, files, strict=True):
         with phase(context, f"disk {disk.name} was written as {file}") as writing:
             _write(context, location, disk, folder / file)
@@ -118,7 +122,6 @@ def _check_space(context: TaskContext, location: OpenLocation, folder: Path) -> 
 def _write(context: TaskContext, location: OpenLocation, stored: ManifestDisk, path: Path) -> None:
     """Write a disk as a raw file."""
     repository = location.repository
-    path.unlink(missing_ok=True)  # a location that failed halfway left a partial file
     sink = RawFile(path, stored.map.size)
     try:
         restore_disk(stored.map, repository.reader(), sink, context.pool, context.progress.meter)

@@ -35,12 +35,31 @@ def test_folders_of_one_file_system_share_its_space(tmp_path: Path):
     assert (space.where, space.disks) == (str(first), ("vda", "vdb"))
 
 
+def test_folders_of_one_device_with_quotas_are_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = tmp_path / "a", tmp_path / "b"
+    sizes = {first: 1000, second: 9000}
+
+    def space(folder: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, sizes[folder], 100, 100, 0, 0, 0, 0, 255))
+
+    for folder in sizes:
+        folder.mkdir()
+    monkeypatch.setattr(os, "statvfs", space)
+    spaces = free_spaces([("vda", first), ("vdb", second)])
+    assert [space.disks for space in spaces] == [("vda",), ("vdb",)]
+
+
 def test_a_folder_that_is_missing_has_no_known_space(tmp_path: Path):
     assert free_spaces([("vda", tmp_path / "none")]) == []
 
 
-@pytest.mark.parametrize(("kind", "is_known"), [("zfs", False), ("btrfs", False), ("xfs", True)])
-def test_a_file_system_that_compresses_has_no_known_space(
+KINDS = {"zfs": False, "btrfs": False, "nfs4": False, "fuse.sshfs": False, "xfs": True}
+
+
+@pytest.mark.parametrize(("kind", "is_known"), KINDS.items())
+def test_a_file_system_that_may_compress_has_no_known_space(
     blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_known: bool
 ):
     mount = FileSystemMount("/", kind, "pool")

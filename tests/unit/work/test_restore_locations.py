@@ -41,6 +41,8 @@ class Reading:
         self.said: list[str] = []
         self.opened: list[str] = []
         self.strange = ""  # the name of a replaced destination
+        self.full = ""  # the name of a destination that is full
+        self.attempt = "task-1"
 
     def log(self, text: str) -> None:
         self.said.append(text)
@@ -49,6 +51,8 @@ class Reading:
         self.opened.append(record.name)
         if record.name == self.strange:
             raise Conflict(f"{record.name} holds another repository than before")
+        if record.name == self.full:
+            raise OutOfSpace(f"{record.name} is full")
         return self.site.opened(record.name)
 
     def restore_folder(self, path: str) -> Reading:
@@ -133,6 +137,50 @@ def test_a_restore_to_a_full_folder_is_refused_and_reads_no_other_location(
         restore.run(work)
     assert work.opened == ["first"]
     assert list(work.folder.iterdir()) == []
+
+
+def free_blocks(monkeypatch: pytest.MonkeyPatch, count: Callable[[], int]) -> None:
+    """Let every file system tell a number of free blocks of 4 KiB."""
+
+    def space(_folder: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, 9000, count(), count(), 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", space)
+
+
+def test_the_files_of_a_location_that_failed_take_no_space_of_the_next_one(
+    sites, monkeypatch: pytest.MonkeyPatch
+):
+    site = sites(False)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    rot(site, "first", backup)
+    work: Any = Reading(site, order(place("first", backup), place("second", copy), path="/r"))
+    free_blocks(monkeypatch, lambda: 256 if any(work.folder.iterdir()) else 1024)
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
+
+
+def test_a_repeated_attempt_is_not_refused_for_the_files_of_the_earlier_one(
+    sites, monkeypatch: pytest.MonkeyPatch
+):
+    site = sites(False)
+    backup = site.back_up(a_disk())
+    work: Any = Reading(site, order(place("first", backup), path="/r"))
+    work.attempt = "task-2"
+    free_blocks(monkeypatch, lambda: 256)
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
+
+
+def test_a_location_that_is_full_before_it_is_open_is_left_for_the_next_one(sites):
+    site = sites(True)
+    backup = site.back_up(a_disk())
+    places = place("first", backup), place("second", site.copy(backup).manifest)
+    work: Any = Reading(site, order(*places, path="/r"))
+    work.full = "first"
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
 
 
 def test_a_location_that_holds_another_repository_is_left_for_the_next_one(sites):

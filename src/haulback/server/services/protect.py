@@ -5,6 +5,7 @@ notification.
 from __future__ import annotations
 
 import shlex
+from itertools import chain, count
 from typing import NamedTuple
 
 import msgspec
@@ -103,14 +104,14 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
         return configuration.add_within(app, change, who, sent)
 
     times = _schedule(wanted, app.time_zone)
-    _remove_leftovers(change, known, times["name"], f"{_name(wanted)}: failures")
-    schedule = add("schedule", times)
+    schedule = add("schedule", times | {"name": _free_name(known, "schedule", times["name"])})
     copies = [_place("SECONDARY", copy_to, wanted)] if copy_to else []
     policy = add("vm-backup", _policy(wanted, [_place("PRIMARY", to, wanted), *copies], schedule))
     [rule] = known.records.of_kind("rule", policy.guid)
     mail = None
     if wanted.mail:
-        asked = MailRule(f"{policy.name}: failures", wanted.mail, policy.guid, policy.project)
+        name = _free_name(known, notifications.RULE, f"{policy.name}: failures")
+        asked = MailRule(name, wanted.mail, policy.guid, policy.project)
         mail = notifications.add_mail(change.sql, change.now, asked)
     clock = schedule_clocks.find(change.sql, schedule.guid)
     proofs = _prove(change, known, wanted.prove) if wanted.prove else ""
@@ -118,22 +119,14 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
     return _Added(policy, rule, schedule, to, copy_to, mail, first, proofs)
 
 
-def _remove_leftovers(change: AuditedChange, known: SqlCatalogue, schedule: str, mail: str) -> None:
-    """Remove the schedule and the notification rule that a removed policy of this name left.
+def _free_name(known: SqlCatalogue, kind: str, name: str) -> str:
+    """The name, or the name with the first free number, for a new record.
 
-    The schedule starts no rule, and the notification rule names only policies that are removed.
+    A removed policy leaves its schedule and its notification rule, which may have other uses.
     """
-    policies = {record.guid for record in SqlCatalogue(change.sql).records.of_kind("vm-backup")}
-    for kind, name, member in (
-        ("schedule", schedule, "rules"),
-        (notifications.RULE, mail, "policies"),
-    ):
-        for record in known.records.of_kind(kind):
-            named = {ref["guid"] for ref in record.body.get(member) or ()}
-            is_idle = not named if kind == "schedule" else named and not named & policies
-            if record.name == name and is_idle:
-                known.records.changeable(kind, record.guid)
-                configuration_store.remove(change.sql, record.guid)
+    taken = {record.name for record in known.records.of_kind(kind)}
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(free for free in chain((name,), numbered) if free not in taken)
 
 
 def _prove(change: AuditedChange, known: SqlCatalogue, how: str) -> str:

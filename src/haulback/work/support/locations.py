@@ -139,10 +139,10 @@ def opened_family(location: OpenLocation) -> list[Repository]:
 
 def _is_of_place(error: HaulbackError, *, is_open: bool) -> bool:
     """Whether another location may be good; a Conflict concerns the location only before it is
-    open, and a full disk is the target of the restore.
+    open, and a disk that is full after that is the target of the restore.
     """
     if isinstance(error, OutOfSpace):
-        return False
+        return not is_open
     if isinstance(error, Conflict):
         return not is_open and not isinstance(error, _OVER)
     return isinstance(error, _AWAY)

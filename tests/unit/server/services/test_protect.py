@@ -147,9 +147,15 @@ def test_a_removed_policy_is_protected_again_under_its_name(house: House):
     [policy] = records(house, "vm-backup")
     configuration.remove(house.app, house.user, RECORD_KINDS["vm-backup"], policy.guid)
     protected(house, match=["db"], name="gold", mail=["a@example.org"])
-    [policy], [rule], [schedule] = (records(house, kind) for kind in KINDS[:3])
+    [policy], [rule] = (records(house, kind) for kind in KINDS[:2])
     assert rule.parent == policy.guid
-    assert schedule.body["rules"] == [{"guid": rule.guid}]
+    uses = {item.name: item.body["rules"] for item in records(house, "schedule")}
+    assert uses == {
+        "gold: 22:00 Europe/Berlin": [],
+        "gold: 22:00 Europe/Berlin (2)": [{"guid": rule.guid}],
+    }
+    names = {item.name for item in records(house, "notification-rule")}
+    assert names == {"gold: failures", "gold: failures (2)"}
 
 
 def test_the_rule_has_the_name_of_its_policy(house: House):
