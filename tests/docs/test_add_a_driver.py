@@ -12,7 +12,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 import haulback
-from tests.docs.test_how_to import DOCS
+from tests.docs.test_how_to import DOCS, site_of
 from tests.images import UUID, raw_machine
 from tests.programs import Site
 
@@ -57,14 +57,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def site(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server and a node that run the copy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tree))
-        made = Site(tmp_path_factory.mktemp("site"), lease=30.0)
-        try:
-            made.open()
-            yield made
-        finally:
-            made.close()
+    with site_of(tree, tmp_path_factory.mktemp("site")) as made:
+        yield made
 
 
 def run(site: Site, *command: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 import haulback
-from tests.docs.test_how_to import DOCS, blocks
+from tests.docs.test_how_to import DOCS, blocks, site_of
 from tests.programs import Site
 
 PAGE = DOCS / "howto" / "add-a-kind.md"
@@ -51,17 +51,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def site(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server and a node that run the copy."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", str(tree))
-        made = Site(tmp_path_factory.mktemp("site"), lease=30.0)
-        try:
-            made.open()
-            token = made.api.post("/api-tokens", {"name": "typist", "roles": ["administrator"]})
-            environment.setenv("HAULBACK_TOKEN", token["token"])
-            environment.setenv("HAULBACK_SERVER", made.api.url)
-            yield made
-        finally:
-            made.close()
+    with (
+        site_of(tree, tmp_path_factory.mktemp("site")) as made,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        token = made.api.post("/api-tokens", {"name": "typist", "roles": ["administrator"]})
+        environment.setenv("HAULBACK_TOKEN", token["token"])
+        environment.setenv("HAULBACK_SERVER", made.api.url)
+        yield made
 
 
 def typed(*words: str) -> str:

@@ -9,7 +9,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,19 @@ def typed_lines(block: str, words: Mapping[str, object], site: Site | None = Non
         log = site.log.read_text()[-2000:] if site else ""
         assert done.returncode == 0, (wanted, done.stdout, done.stderr, log)
     return output
+
+
+@contextmanager
+def site_of(tree: Path, folder: Path) -> Iterator[Site]:
+    """A server and a node that run a copy of the product, as all programs in the context do."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(tree))
+        site = Site(folder, lease=30.0)
+        try:
+            site.open()
+            yield site
+        finally:
+            site.close()
 
 
 def test_the_kind_in_the_how_to_is_planned_prepared_and_run(

@@ -40,8 +40,7 @@ class Reading:
         self.unread: list[tuple[str, str]] = []
         self.said: list[str] = []
         self.opened: list[str] = []
-        self.strange = ""  # the name of a replaced destination
-        self.full = ""  # the name of a destination that is full
+        self.refusals: dict[str, HaulbackError] = {}  # by the name of a destination
         self.attempt = "task-1"
 
     def log(self, text: str) -> None:
@@ -49,10 +48,8 @@ class Reading:
 
     def open(self, record: BackupDestination) -> Repository:
         self.opened.append(record.name)
-        if record.name == self.strange:
-            raise Conflict(f"{record.name} holds another repository than before")
-        if record.name == self.full:
-            raise OutOfSpace(f"{record.name} is full")
+        if refusal := self.refusals.get(record.name):
+            raise refusal
         return self.site.opened(record.name)
 
     def restore_folder(self, path: str) -> Reading:
@@ -173,22 +170,19 @@ def test_a_repeated_attempt_is_not_refused_for_the_files_of_the_earlier_one(
     assert work.content == site.contents[backup.backup]
 
 
-def test_a_location_that_is_full_before_it_is_open_is_left_for_the_next_one(sites):
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Conflict("first holds another repository than before"),
+        OutOfSpace("first is full"),
+    ],
+)
+def test_a_location_that_cannot_be_opened_is_left_for_the_next_one(sites, refusal: HaulbackError):
     site = sites(True)
     backup = site.back_up(a_disk())
     places = place("first", backup), place("second", site.copy(backup).manifest)
     work: Any = Reading(site, order(*places, path="/r"))
-    work.full = "first"
-    restore.run(work)
-    assert work.content == site.contents[backup.backup]
-
-
-def test_a_location_that_holds_another_repository_is_left_for_the_next_one(sites):
-    site = sites(True)
-    backup = site.back_up(a_disk())
-    places = place("first", backup), place("second", site.copy(backup).manifest)
-    work: Any = Reading(site, order(*places, path="/r"))
-    work.strange = "first"
+    work.refusals["first"] = refusal
     restore.run(work)
     assert work.content == site.contents[backup.backup]
 
