@@ -50,6 +50,8 @@ REFUSED = [
     ("hypervisor sync", "name at least one hypervisor"),
     ("hypervisor add kvm qemu:///system", "name the URL of libvirt by --libvirt"),
     ("tape sync", "name at least one object by its guid"),
+    ("alarm ls --size=-1", "--size"),
+    ("task ls --size=-1", "--size"),
     ("task rm", "name at least one task by its guid"),
     ("task cancel a b --info", "--info"),
     ("task clear --queued --running", "leave out --queued"),

@@ -157,6 +157,17 @@ def test_a_start_whose_node_died_is_no_mount_that_is_served(
     assert mounts.is_served(guid)
 
 
+def test_a_mount_that_starts_again_after_its_check_gives_no_browser_without_disks(
+    mounts: MountSupervisor, monkeypatch: pytest.MonkeyPatch
+):
+    guid = new_guid()
+    monkeypatch.setattr(mounts, "is_served", lambda _: True)  # the check before the new start
+    mounts._write(guid, MountState())
+    for _ in range(2):
+        with pytest.raises(NotFound, match=guid), mounts.browser(guid):
+            pytest.fail("has no disks")
+
+
 def test_a_process_that_ignores_its_end_is_killed_and_named(
     mounts: MountSupervisor, monkeypatch: pytest.MonkeyPatch
 ):
